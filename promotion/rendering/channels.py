@@ -1,6 +1,6 @@
-"""An event as a message for a channel: what the mail would say, short, with a link to the page.
+"""An event as a message for a channel: a short form of the mail, with a link to the page.
 
-There is nothing in it to press: who decides signs in.
+It has no buttons, because a decision requires a sign-in.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def _verdict(is_open: bool) -> str:
 
 
 def plain(told: Notice) -> tuple[str, str]:
-    """Subject and text, for SNS."""
-    # Of what ASCII lacks, the apostrophe that we write ourselves has a likeness there.
+    """Return subject and text for SNS."""
+    # SNS subjects are ASCII; our own texts contain only one other character, the typographic apostrophe.
     title = told.title.replace("’", "'")
     subject = one_line(title.encode("ascii", "replace").decode(), LONGEST_SUBJECT).replace("…", ".")
     return subject, "\n".join(
@@ -117,13 +117,16 @@ def plain(told: Notice) -> tuple[str, str]:
 
 
 def slack(told: Notice) -> dict[str, Any]:
-    """https://docs.slack.dev/reference/block-kit/blocks/section-block: at most 3,000 characters of text."""
+    """Return a Slack message, in blocks of at most 3,000 characters of text.
+
+    https://docs.slack.dev/reference/block-kit/blocks/section-block
+    """
     body = "\n".join([f"*{_slack(told.title)}*", *(f"• {_slack(line)}" for line in told.lines)])
     label, address = told.link
     return {
         "text": _slack(told.title),
         "blocks": [
-            # Verbatim: no address or name in other people's text becomes a link.
+            # Verbatim, so that addresses and names in untrusted text don't become links.
             {"type": "section", "text": {"type": "mrkdwn", "text": _cut(body, 2900), "verbatim": True}},
             {"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|{_slack(label)}>"}},
         ],
@@ -131,7 +134,10 @@ def slack(told: Notice) -> dict[str, Any]:
 
 
 def teams(told: Notice) -> dict[str, Any]:
-    """An adaptive card as Teams' webhooks take it: https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors"""
+    """Return an adaptive card for Teams' webhooks.
+
+    https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors
+    """
     card = _card(told)
     while len(json.dumps(card)) > LARGEST_TEAMS_BYTES and told.lines:
         told = replace(told, lines=told.lines[:-1])
@@ -158,7 +164,7 @@ STYLES = {"slack": slack, "teams": teams}
 
 
 def _slack(text: str) -> str:
-    """Other people's text must neither link nor call everybody: <!channel> is markup, &lt;!channel&gt; is text."""
+    """Escape untrusted text, so that it makes no links or mentions: <!channel> is markup, &lt;!channel&gt; is text."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -83,10 +83,11 @@ def compose(
     samples: SampleSource = lambda uri: (),
     slices: SliceSource = lambda uri: {},
 ) -> list[Message]:
-    """The mails that `event` calls for; most kinds call for none or one.
+    """Return the mails about `event`; most kinds have none or one.
 
-    `picture` fetches a PNG by its s3:// address, or None where there is none; `samples` the predictions behind a metrics
-    address, asked only where the configuration lets them into mail; `slices` the metrics by slice that lie there too.
+    `picture` reads a PNG by its s3:// address, or returns None; `samples` reads the predictions of a metrics document
+    by its address, and is called only if the configuration allows them in mail; `slices` reads the document's metrics
+    by slice.
     """
     found = letters(event, view=view, config=config, links=links, picture=picture, samples=samples, slices=slices)
     thread = hashlib.sha256(f"{event.group}:{event.version}".encode()).hexdigest()[:32]
@@ -126,7 +127,7 @@ def letters(
     slices: SliceSource = lambda uri: {},
 ) -> list[Letter]:
     """Return the content for an event; mails and channels (promotion/rendering/channels.py) share it."""
-    # An environment that has left the configuration has no approvers to write to.
+    # An environment that was removed from the configuration has no approvers.
     if event.version is None or (event.environment or "") not in ("", *config.environment_names):
         return []
     occasion = MailContext(

@@ -1,4 +1,4 @@
-"""Documents as HTML: no script, nothing from elsewhere, no style attribute, so that the strictest policy holds them."""
+"""Rendering of documents as HTML without scripts, external resources and style attributes, for the strictest CSP."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _STATUSES = {
 
 
 def render(name: str, document: Mapping[str, object], *, person: Person | None, zone: str = "UTC") -> str:
-    """The page `name` (of templates/pages) of a document, with times in `zone` (IANA) and UTC beside it.
+    """Render a document as the page `name` (of templates/pages), with times in `zone` (IANA) and in UTC.
 
-    Any document may bring `problem`, a sentence shown first, and `reason`, what was typed before the POST was refused.
+    A document may contain `problem`, a sentence that is shown first, and `reason`, the text typed before the POST was
+    refused.
     """
     template = _environment(zone).get_template(f"pages/{name}.html")
     return template.render(
@@ -49,7 +50,7 @@ def render(name: str, document: Mapping[str, object], *, person: Person | None, 
 
 
 def render_record(document: Mapping[str, object]) -> str:
-    """Render the record of a decision: a file that stands alone, with its own style."""
+    """Render the record of a decision as a self-contained file with its own style."""
     return _environment().get_template("record/record.html").render(d=document)
 
 

@@ -1,4 +1,4 @@
-"""A decision's record as one HTML file: every signature to read, and the events that prove them, to check offline."""
+"""A decision's record as one HTML file: every signature as text, and the events that prove them, for offline checks."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def is_record(text: bytes) -> bool:
 
 
 def read(text: bytes) -> Bundle:
-    """The bundle that a record encloses.
+    """Return the bundle in a record.
 
     Raises:
-        Invalid: it encloses none.
+        Invalid: the record contains no bundle.
     """
     _, begun, rest = text.partition(_BEGIN)
     enclosed, ended, _ = rest.partition(_END)
@@ -45,7 +45,7 @@ def read(text: bytes) -> Bundle:
 
 
 def problems(text: bytes, found: Bundle) -> list[str]:
-    """List what is wrong with the text of a record whose bundle is good."""
+    """List what is wrong with the text of a record whose bundle is valid."""
     if write(found) == text:
         return []
     return [
@@ -72,7 +72,7 @@ def _document(found: Bundle) -> dict[str, object]:
         "hash": events[-1].hash,
         "signature": events[-1].signature,
         "policy": events[-1].policy_digest,
-        # `<` ends a script early; JSON may write it as an escape, and reads as the same text.
+        # `</script>` would end the script element, so `<` is written as a JSON escape.
         "bundle": Markup(decision_export.write(found).decode().rstrip("\n").replace("<", "\\u003c")),  # noqa: S704
     }
 

@@ -12,7 +12,7 @@ from promotion.rendering.documents.evidence import reported_by
 
 
 def sentence(event: Event) -> str:
-    """An event as a line that reads like a story."""
+    """Return a sentence that describes an event."""
     who = event.actor.label
     what = f"v{event.version}" if event.version is not None else "the policy"
     where = f" in {event.environment}" if event.environment else ""

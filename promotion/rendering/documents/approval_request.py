@@ -1,4 +1,4 @@
-"""View data of an approval request: one source for the page and its JSON, so that they agree."""
+"""View data of an approval request, shared by the page and its JSON so that both are consistent."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from promotion.rendering.documents.story import (
     yours,
 )
 
-# The time that a page follows a decision before it reports a problem.
+# How long a page waits for a decision's projections before it reports a problem.
 FOLLOWED_FOR = timedelta(minutes=10)
-# Two of the largest, in base64, are half of what API Gateway and Lambda let through.
+# Two pictures of the largest size, in base64, are half of the largest response of API Gateway and Lambda.
 PICTURES_ON_PAGE = 2
-# More characters than the ledger takes bytes would only be refused.
+# The ledger refuses texts with more bytes than this, so a form accepts no more characters.
 LONGEST_REASON = 2000
 
 
@@ -62,10 +62,10 @@ def request_document(
     picture: PictureSource | None = None,
     own_image: str = "",
 ) -> dict[str, object]:
-    """An approval request as `person` sees it at `situation.now`.
+    """Build an approval request's data as `person` sees it at `situation.now`.
 
-    `live` is the version that is live in the request's environment; `applied` has each projection target's cursor; `picture`
-    fetches a PNG by its s3:// address, for a page that shows it; `own_image` is this service's inference image.
+    `live` is the live version in the request's environment; `applied` has each projection target's cursor; `picture`
+    reads a PNG by its s3:// address, for a page that shows it; `own_image` is this service's inference image.
     """
     s, request, package = situation, situation.request, situation.version.package
     config, name = s.config, request.environment
@@ -74,7 +74,7 @@ def request_document(
     may_reject = _may(person, names.REJECTED, s)
     glass = person is not None and policy.may_decide(person, names.APPROVED, s, breaking_glass=True).breaks_glass
     serving = live.version if live is not None else None
-    # Once it is live itself, there is nothing left to compare it with.
+    # A version that is live itself is compared with nothing.
     live = live if serving != request.version else None
     before = _admitted_on(live, name)
     lower = frozenset(gate.metric for gate in s.rules.gates if gate.metric and gate.lower_is_better)
@@ -175,7 +175,7 @@ def request_document(
 def refused_addresses(s: Situation, refused: Iterable[RefusedMail], person: Person) -> list[RefusedAddress]:
     """Return the addresses that SES has refused since the request was made, of people whom its mails should reach.
 
-    A requester who reads nothing else learns of their own address alone.
+    A requester without other read access sees only their own address.
     """
     own = requester_address(s.version.package)
     people = (own, *s.rules.approvers, *s.rules.stakeholders) if policy.may_read(person, s.config) else (own,)
@@ -215,7 +215,7 @@ def _admitted_on(live: VersionState | None, environment: str) -> Evidence | None
 
 
 def _as_registered(s: Situation, first: str) -> Evidence | None:
-    """The evidence that was registered, where the request is judged on a run."""
+    """Return the registered evidence, if the request is judged on a run's evidence."""
     asked = s.version.requests.get(first)
     if s.request.evidence.source != "inference" or asked is None or asked.evidence.source != "registration":
         return None
@@ -223,7 +223,7 @@ def _as_registered(s: Situation, first: str) -> Evidence | None:
 
 
 def _registered(s: Situation, first: str, lower: frozenset[str]) -> list[MetricRow]:
-    """Metrics as registered beside those that the run measured; empty where the request is judged on the registered ones."""
+    """Compare registered metrics with those of the run; empty if the request is judged on the registered ones."""
     registered = _as_registered(s, first)
     if registered is None:
         return []
@@ -250,8 +250,8 @@ def _newest(s: Situation, links: Links) -> str | None:
 
 
 def _pictures(evidence: Evidence, rows: list[MetricRow], source: PictureSource | None) -> list[dict[str, str]]:
-    """Return a run's pictures as data URLs, for pages only; a missing picture's numbers are shown in any case."""
-    # Metrics that the page draws itself are not shown as pictures too.
+    """Return a run's pictures as data URLs, for pages only; the numbers are shown even if a picture is missing."""
+    # Omit pictures of metrics that the page draws itself.
     itself = tuple(name for name, known in (("roc", evidence.roc), ("confusion", evidence.confusion)) if known)
     shown = tuple(each for each in evidence.pictures if not each.rpartition("/")[2].startswith(itself))
     evidence = replace(evidence, pictures=shown)
@@ -267,7 +267,7 @@ def _state(s: Situation) -> str:
 
 
 def _applied(s: Situation, applied: Mapping[str, int] | None) -> dict[str, bool] | None:
-    """For each projection target, whether it has reached the decision; None while there is none to reach."""
+    """Return, by projection target, whether its cursor has reached the decision; None if there is no decision."""
     if applied is None or _state(s) not in ("Approved", "Rejected", "Revoked"):
         return None
     sequence = s.request.closed_sequence or s.version.last_sequence

@@ -1,4 +1,4 @@
-"""Tell what the ledger has decided from what Parameter Store has by now."""
+"""Compare what is live by the ledger with what was already written to Parameter Store."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 from promotion import names
 from promotion.domain.model import EnvironmentState
 
-# Older changes that Parameter Store lacks are differences of the daily verification, and on the board as such.
+# If Parameter Store lacks an older change, the daily verification reports a difference, which the board shows.
 JUST_CHANGED = timedelta(minutes=10)
-# Groups whose cursors one page asks for, those that changed last: each is a query.
+# The most groups whose cursors a page reads, the latest changes first; each needs a query.
 MOST_ASKED = 20
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-# Returns the cursors of Parameter Store, the sequence number of the last event that was written to it, by group.
+# Returns Parameter Store's cursor by group: the sequence number of the last event that was written there.
 Written = Callable[[list[str]], Mapping[str, int]]
 
 
 def is_written(state: EnvironmentState, reached: int | None) -> bool:
-    """Return True if Parameter Store has what the ledger says is live; `reached` is its cursor, None if that is unknown."""
+    """Return True if Parameter Store has the version that is live by the ledger, or its cursor `reached` is unknown."""
     return reached is None or reached >= state.live_sequence
 
 

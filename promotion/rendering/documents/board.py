@@ -25,7 +25,7 @@ from promotion.rendering.documents.rows import Attention, Cell, ClosedRow, Pendi
 from promotion.rendering.documents.troubles import differences_document, troubles
 
 GROUPS_ON_A_PAGE = 100
-# Requests that wait for the reader, and versions in trouble, that one page lists.
+# The most requests that wait for the reader, and live versions with problems, on one page.
 MOST_LISTED = 100
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,10 +48,10 @@ def board_document(
 ) -> dict[str, object]:
     """Build the board: groups by environments, the person's own tasks first; `wanted` has the filter and order.
 
-    `states` are those of all groups, or of the active ones and of those that differ where `wanted` shows no others. With `page`
-    the rows are those of the page, and `states` those of the active groups. `unreadable` names groups whose states can't be
-    read: nothing else is known of them. `differences` are those that the last verification found, by group, and under another
-    name what belongs to no group.
+    `states` are those of all groups; if `wanted` shows no others, only of active groups and groups with differences.
+    With `page`, the rows are those of the page, and `states` are those of the active groups. `unreadable` names groups
+    whose states can't be read. `differences` are those that the last verification found, by group; those of no group
+    have another name.
     """
     wanted, differences = wanted or BoardFilter(), differences or {}
     groups = _by_group(states)
@@ -111,7 +111,7 @@ def board_document(
             }
             for name in paging.groups
         ],
-        # Counting them would mean to read all of them.
+        # The number of groups is unknown, because counting them requires reading all of them.
         "groups_total": None if wanted.is_of_active or paging.found is None else len(groups),
         "groups_found": paging.found,
         "page": paging.number,
@@ -132,7 +132,7 @@ def board_document(
 
 
 class _Paging(Struct, frozen=True, kw_only=True):
-    """The groups of a page, and the addresses of its neighbours; numbers are None where not all groups were read."""
+    """The groups of a page, and the addresses of the pages beside it; numbers are None if not all groups were read."""
 
     wanted: BoardFilter
     groups: list[str]
@@ -144,7 +144,7 @@ class _Paging(Struct, frozen=True, kw_only=True):
 
 
 def _by_number(found: list[str], wanted: BoardFilter) -> _Paging:
-    """A page of all groups that were found; the last one instead of a page after it."""
+    """Return a page of all groups found; the last page if the number is too high."""
     pages = max(1, -(-len(found) // GROUPS_ON_A_PAGE))
     wanted = replace(wanted, page=min(wanted.page, pages), after="", before="")
     begin = (wanted.page - 1) * GROUPS_ON_A_PAGE
@@ -160,7 +160,7 @@ def _by_number(found: list[str], wanted: BoardFilter) -> _Paging:
 
 
 def _by_name(found: list[str], wanted: BoardFilter, page: BoardPage) -> _Paging:
-    """The page that was read; it is numbered and counted only if it is the only one."""
+    """Return the page that was read; it has numbers only if it is the only one."""
     is_only = not (page.earlier or page.later)
     return _Paging(
         wanted=wanted,
@@ -217,7 +217,7 @@ def _waiting(
     wanted: BoardFilter,
     reached: int | None = None,
 ) -> list[dict[str, object]]:
-    """Requests of a group that wait for the person."""
+    """Return the requests of a group that wait for the person."""
     found: list[dict[str, object]] = []
     for environment in config.environment_names:
         state = group.get(environment)
@@ -239,7 +239,7 @@ def next_waiting(
 ) -> dict[str, object]:
     """Return the person's next other request, the one that expires first, and how many `more`; empty if there is none.
 
-    What nobody can approve now doesn't count.
+    Requests that nobody can approve now don't count.
     """
     groups = _by_group(state for state in states if state.pending is not None)
     found = [
@@ -281,7 +281,7 @@ def _attention(
 
 
 def _sorted(found: list[str], groups: Mapping[str, Group], sort: Sort) -> list[str]:
-    """By name; by the latest change; or by what has been pending longest."""
+    """Sort groups by name, by the latest change, or by the oldest pending request."""
     if sort == "newest":
         changes = {
             name: max(
@@ -325,7 +325,7 @@ def cell_document(
 
 
 def _closed(state: EnvironmentState) -> Closed | None:
-    """The last request that closed without an approval; None once something is pending, or newer and live."""
+    """Return the last request closed without approval; None if one is pending, or its newer version is live."""
     last = state.closed
     if last is None or state.pending is not None:
         return None
@@ -366,7 +366,7 @@ def _trouble(state: EnvironmentState) -> Trouble:
 
 
 def _endpoint(state: EndpointState) -> dict[str, object] | None:
-    """The real-time endpoint, as it was last seen; None where there never was one."""
+    """Return the last recorded state of the real-time endpoint; None if there never was one."""
     if not state.status and not state.removed:
         return None
     return {
@@ -380,7 +380,7 @@ def _endpoint(state: EndpointState) -> dict[str, object] | None:
 
 
 def _pending(state: EnvironmentState, rules: Environment, links: Links, now: datetime) -> Pending | None:
-    """The pending version of an environment, and its request's address."""
+    """Return the pending version of an environment, with the address of its request."""
     if state.pending is None or not state.pending_since or not state.pending_expires_at:
         return None
     expired = now >= state.pending_expires_at

@@ -1,4 +1,4 @@
-"""Filter, order and page of the board, as they stand in its address."""
+"""Filter, order and page of the board, from its URL's query."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Sort = Literal["name", "newest", "oldest"]
 
 
 class BoardFilter(Struct, frozen=True, kw_only=True):
-    """Filter and order of the board, and its page: a number, or without a filter the group before or after it.
+    """Filter and order of the board, and its page: a number, or, without a filter, the group before or after the page.
 
-    Other parameters of an address are ignored.
+    Other parameters of the query are ignored.
     """
 
     q: str = ""
@@ -57,21 +57,21 @@ class BoardFilter(Struct, frozen=True, kw_only=True):
 
     @property
     def is_set(self) -> bool:
-        """Return True if groups are left out."""
+        """Return True if the filter excludes groups."""
         return bool(self.q or self.owner or self.environment or self.show)
 
     @property
     def is_by_name(self) -> bool:
-        """Return True if a page is the next groups in order of their names, so that no other group is read for it."""
+        """Return True if pages are in order of the groups' names, so that no other groups are read for a page."""
         return not self.is_set and self.sort == "name" and self.page == 1
 
     @property
     def is_of_active(self) -> bool:
-        """Return True if it shows only groups with an open request or a problem, so that no other group is read for it."""
+        """Return True if only groups with an open request or a problem are shown, so that no others are read."""
         return self.show in ("waiting", "trouble")
 
     def address(self, **changes: object) -> str:
-        """The address of the board with this filter, and `changes` of it."""
+        """Return the board's address with this filter and `changes` to it."""
         wanted = {**asdict(replace(self, **{name: value for name, value in changes.items() if name != "format"}))}
         kept = {name: value for name, value in wanted.items() if value and value not in ("name", 1)}
         return f"/?{urlencode({**kept, **({'format': changes['format']} if 'format' in changes else {})})}".rstrip("?")

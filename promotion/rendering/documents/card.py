@@ -1,4 +1,4 @@
-"""A package for readers: its origin, its content, what is missing, and what changed against the live version."""
+"""View data of a package: origin, content, missing fields, and changes from the live version."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from promotion.formatting import iso, one_line, readable, size
 LONGEST_DESCRIPTION = 2000
 LONGEST_METADATA_VALUE = 256
 METADATA_SHOWN = 60
-# All of a variable: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html
+# The longest variable: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html
 LONGEST_VARIABLE = 1024
 LONGEST_COMPARED = 120
 DIFFERS_FURTHER = " (differs further on)"
 LONGEST_CARD_TEXT = 1500
 
-# The rows that a reader looks for, and the metadata keys (lower case, `-` as `_`) of each.
+# The rows that are shown, and the metadata keys (lower case, `-` as `_`) of each.
 _LINEAGE: dict[str, tuple[str, ...]] = {
     "Base model": ("base_model", "basemodel", "pretrained_model", "foundation_model"),
     "Base model’s revision": ("base_model_revision", "base_revision", "model_revision"),
@@ -33,7 +33,7 @@ _LINEAGE: dict[str, tuple[str, ...]] = {
     "Code": ("commit", "commit_id", "git_commit", "git_sha", "code", "repository"),
     "Parameters": ("parameters", "hyperparameters", "hyper_parameters"),
 }
-# The sections of SageMaker's model card content that a decision rests on:
+# The sections of SageMaker's model card content that matter for a decision:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards.html
 _CARD = (
     ("Intended use", "intended_uses", "intended_uses"),
@@ -67,7 +67,7 @@ def package_document(
 ) -> dict[str, Any]:
     """Build a package's data. `missing` names absent fields that `gates` or the kind of model need.
 
-    `is_code` tells that a container has another image than `own_image`, this service's where one is known.
+    `is_code` is True if a container has an image other than `own_image`, which is this service's image if it is known.
     """
     text, left_out = readable(package.description, LONGEST_DESCRIPTION)
     lineage = _lineage(package.metadata, evidence)
@@ -133,7 +133,7 @@ def requester_address(package: Package) -> str:
 
 
 def metadata(package: Package, environments: tuple[str, ...]) -> dict[str, str]:
-    """A package's own metadata, without the fields that this service keeps there."""
+    """Return a package's own metadata, without the fields that this service writes."""
     own = {
         one_line(key, 128): one_line(value, LONGEST_METADATA_VALUE)
         for key, value in package.metadata.items()
@@ -145,7 +145,7 @@ def metadata(package: Package, environments: tuple[str, ...]) -> dict[str, str]:
 def differences(candidate: VersionState, live: VersionState, environments: tuple[str, ...]) -> list[dict[str, str]]:
     """List the differences from the live version except metrics: digest, image, size, settings, metadata.
 
-    Values are compared whole; their beginnings are shown.
+    Whole values are compared, but only their beginnings are shown.
     """
     found: list[dict[str, str]] = []
 
@@ -180,7 +180,7 @@ def differences(candidate: VersionState, live: VersionState, environments: tuple
 
 
 def card_sections(model_card: object) -> tuple[tuple[str, str], ...]:
-    """Intended use, limitations, risks and data from a package's ModelCard, as title and text; empty where there is none."""
+    """Return a ModelCard's sections on intended use, limitations, risks and data, as title and text; may be empty."""
     content = model_card.get("ModelCardContent") if isinstance(model_card, Mapping) else None
     if not content:
         return ()
@@ -249,7 +249,7 @@ def _container(container: Container) -> dict[str, object]:
 
 
 def _is_address(text: str) -> bool:
-    # ARNs and the like hold an @ rarely, but addresses hold no spaces, brackets or line ends.
+    # A mail address contains no spaces, brackets or line ends; ARNs and similar names rarely contain an @.
     local, at, domain = text.partition("@")
     if not (local and at and domain) or "@" in domain or len(text) > 320:
         return False

@@ -1,5 +1,7 @@
-"""Small pictures as inline SVG. Positions are shares of the width, so that text keeps its size on a phone, and colours
-are classes of the stylesheet, so that they follow the dark.
+"""Small charts as inline SVG.
+
+Horizontal positions are percentages of the width, so that text keeps its size on a phone. Colours are classes of the
+stylesheet, so that dark mode applies to them.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ LABELS_SHOWN = 8
 
 
 def strip(row: MetricRow) -> Markup:
-    """One metric on its scale: the candidate's bar with its interval, a mark for live, and the values at which its gate fails.
+    """Draw a metric on its scale: the candidate's bar and interval, a mark for live, and the gate's failing range.
 
-    The table beside it says the same in words, so readers of the page by ear are spared it.
+    It is hidden from screen readers, because the table beside it has the same content as text.
     """
     scale, candidate = row["scale"], row["candidate"]
     if not scale or candidate["value"] is None:
@@ -47,7 +49,7 @@ def strip(row: MetricRow) -> Markup:
 
 
 def over_versions(series: Series, live: Sequence[int] = ()) -> Markup:
-    """A metric over the versions, with intervals; versions that are live somewhere are filled."""
+    """Draw a metric over the versions, with intervals; versions that are live somewhere are filled."""
     points = series["points"]
     values: list[float] = [v for p in points for v in (p["value"], p["low"], p["high"]) if v is not None]
     bottom, top = min(values), max(values)
@@ -86,17 +88,17 @@ def _share(value: float, end: float) -> float:
 
 
 def rect(x: float, width: float, y: float, height: float, kind: str, *, radius: int = 0) -> Markup:
-    """A rectangle; across in shares of the width, down in pixels."""
+    """Return a rectangle; horizontal values in percent of the width, vertical ones in pixels."""
     return Markup('<rect class="{}" x="{:.2f}%" y="{}" width="{:.2f}%" height="{}" rx="{}"/>').format(
         kind, x, y, width, height, radius
     )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    """A line; across in shares of the width, down in pixels."""
+    """Return a line; horizontal values in percent of the width, vertical ones in pixels."""
     return Markup('<line class="{}" x1="{:.2f}%" y1="{:.1f}" x2="{:.2f}%" y2="{:.1f}"/>').format(kind, x1, y1, x2, y2)
 
 
 def text(x: float, y: float, said: str) -> Markup:
-    """Text around `x`; across in shares of the width, down in pixels."""
+    """Return text centred at `x`; `x` in percent of the width, `y` in pixels."""
     return Markup('<text x="{:.2f}%" y="{:.1f}" text-anchor="middle">{}</text>').format(x, y, said)

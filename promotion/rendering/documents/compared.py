@@ -1,4 +1,4 @@
-"""Two versions of a model side by side: their metrics from each place where both have some, and what differs in the package."""
+"""Comparison of two versions of a model: metrics from each source that both have, and differences of the package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def compared_document(candidate: VersionState, other: VersionState, environments
 
 
 def _evidence(state: VersionState, first: str) -> dict[str, Evidence]:
-    """A version's evidence by its place: `registered`, or the environment that it was measured in."""
+    """Return a version's evidence by its source: `registered`, or the environment in which it was measured."""
     asked = state.requests.get(first)
     registered = asked.evidence if asked is not None and asked.evidence.source == "registration" else None
     return {**({"registered": registered} if registered else {}), **state.evidence}

@@ -22,7 +22,7 @@ class InstanceTime(Struct, frozen=True, kw_only=True):
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """US dollars, and how they come about."""
+    """A cost in US dollars, and its calculation."""
 
     usd: float
     basis: str
@@ -52,5 +52,5 @@ def price_list() -> PriceList:
 
 
 def dollars(usd: float) -> str:
-    """`about $0.12`, `less than a cent`."""
+    """Return an amount as text: `about $0.12`, `less than a cent`."""
     return "less than a cent" if usd < 0.01 else f"about ${usd:,.2f}"

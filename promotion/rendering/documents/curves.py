@@ -21,7 +21,7 @@ Points = Sequence[Sequence[float]]
 
 
 class CellDocument(TypedDict):
-    """A cell of a confusion matrix: `share` is that of all records of its class."""
+    """A cell of a confusion matrix; `share` is its share of all records of the true class."""
 
     count: int
     share: float
@@ -29,14 +29,14 @@ class CellDocument(TypedDict):
 
 
 class ConfusionRow(TypedDict):
-    """A class of a confusion matrix with what its records were given."""
+    """A true class of a confusion matrix, with the predictions for its records."""
 
     label: str
     cells: list[CellDocument]
 
 
 class ConfusionDocument(TypedDict):
-    """A confusion matrix by true class; `left_out` classes are rarer."""
+    """A confusion matrix by true class, without the `left_out` rarest classes."""
 
     labels: list[str]
     rows: list[ConfusionRow]
@@ -44,7 +44,7 @@ class ConfusionDocument(TypedDict):
 
 
 class CurvesDocument(TypedDict):
-    """Curves and confusion matrix of a classifier's evidence; `said` names where it was measured."""
+    """Curves and confusion matrix of a classifier's evidence; `said` states where it was measured."""
 
     said: str
     roc: list[list[float]]
@@ -63,7 +63,7 @@ def curve_documents(evidence: Evidence, registered: Evidence | None, live: Evide
 
 
 def roc_plot(curves: CurvesDocument) -> Markup:
-    """True over false positive rates, with chance and the live version's curve."""
+    """Draw the ROC curve, with the diagonal of a random classifier and the live version's curve."""
     at_tenth = max((y for x, y in curves["roc"] if x <= 0.1), default=0.0)
     finds = f"with 10% false positives or fewer it finds {share(at_tenth)} of the positives"
     said = f"ROC curve, area {number(curves['area'])}: {finds}"
@@ -83,7 +83,7 @@ def roc_plot(curves: CurvesDocument) -> Markup:
 
 
 def share_bar(cell: CellDocument) -> Markup:
-    """The share of a cell as a bar; the number beside it says the same."""
+    """Draw the share of a cell as a bar, beside the number."""
     drawn = rect(0, 100, 2, 4, "track", radius=2) + rect(
         0, 100 * cell["share"], 2, 4, "bar open" if cell["right"] else "bar shut", radius=2
     )
@@ -97,7 +97,7 @@ def _curves(evidence: Evidence, said: str, live: Evidence | None) -> CurvesDocum
         "said": said,
         "roc": [list(point) for point in evidence.roc],
         "roc_live": [list(point) for point in live.roc] if live is not None and evidence.roc else [],
-        # As it was measured, where that is known: the curve here is thinned.
+        # The measured AUC if it is known, because the curve here has fewer points.
         "area": _measured_area(evidence) or area(evidence.roc) if evidence.roc else None,
         "confusion": _confusion(evidence.confusion) if evidence.confusion is not None else None,
     }

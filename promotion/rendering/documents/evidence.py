@@ -1,4 +1,4 @@
-"""Evidence for readers: the candidate against the live version, metric by metric, with gates and warnings."""
+"""View data of evidence: comparison of the candidate with the live version by metric, with gates and warnings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from promotion.formatting import ELLIPSIS, change, counted, iso, listed, number,
 from promotion.rendering.documents.costs import dollars
 from promotion.rendering.documents.rows import GateDocument, MetricDocument, MetricRow, Scale, SliceRow
 
-# Below this many samples a mean says little, and a normal approximation less.
+# With fewer samples, a mean is uncertain, and the normal approximation for its interval is invalid.
 FEW_SAMPLES = 30
-# Population stability index: the customary line between a shift and a different population.
+# Population stability index: the usual threshold between a shift and a different population.
 PSI_SHIFTED = 0.2
 SAMPLES_SHOWN = 5
-# An answer of Lambda holds 6 MB.
+# A response of Lambda has at most 6 MB.
 SLICES_SHOWN = 1000
 LONGEST_SAMPLE = 1200
 LONGEST_NAME = 60
@@ -40,7 +40,7 @@ _COUNTS = {
 
 
 def gate_documents(gates: Iterable[GateResult]) -> list[GateDocument]:
-    """Gates as plain data, the failed ones first."""
+    """Return gates as plain data, failed ones first."""
     return [
         {
             "name": one_line(gate_name(gate), LONGEST_NAME),
@@ -59,7 +59,7 @@ def gate_documents(gates: Iterable[GateResult]) -> list[GateDocument]:
 
 
 def stopped_by(gates: Iterable[GateResult]) -> str:
-    """Return the cause in the few words that fit a subject: `quality gate failed (rougeL 0.12, needs at least 0.6)`."""
+    """Return the cause in a few words, for a subject: `quality gate failed (rougeL 0.12, needs at least 0.6)`."""
     failed = [gate for gate in gates if not gate.open]
     if not failed:
         return ""
@@ -69,7 +69,7 @@ def stopped_by(gates: Iterable[GateResult]) -> str:
     name, bound = one_line(first.metric if regression else gate_name(first), LONGEST_NAME), gate_bound(first)
     match first.kind:
         case GateKind.RUN:
-            # Of a run that failed, everything else is missing too.
+            # After a failed run, all other gates fail too, because their metrics are missing.
             return "the inference run failed"
         case GateKind.ATTACHED:
             said = f"no {name}"
@@ -86,13 +86,13 @@ def comparison(
     gates: Sequence[GateResult],
     lower_is_better: frozenset[str] = frozenset(),
 ) -> list[MetricRow]:
-    """One row for each metric of either side, those with a gate first: values, intervals, difference, verdict.
+    """Return a row for each metric of either side, those with a gate first: values, intervals, difference, gate result.
 
-    `noise` is True where both confidence intervals overlap: nobody should promote on such a difference.
+    `noise` is True if both confidence intervals overlap: such a difference is no reason to promote.
     """
     judged = {_metric_of(gate): None for gate in gates if _metric_of(gate)}
     before = live.metrics if live else {}
-    # A gate on rougeL reads eval_rougeL, which Hugging Face's Trainer writes: both are one row.
+    # A gate on rougeL also reads eval_rougeL, as Hugging Face's Trainer names it, so that both are one row.
     taken = [{name_in(side, name) for name in judged} for side in (evidence.metrics, before)]
     others = [
         name for side, read in zip((evidence.metrics, before), taken, strict=True) for name in side if name not in read
@@ -127,9 +127,9 @@ def metric_document(metric: Metric) -> MetricDocument:
 
 
 def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str = "") -> dict[str, object]:
-    """Evidence as plain data, with the digest that its event has.
+    """Return evidence as plain data, with the digest from its event.
 
-    `problems` says in sentences what a reader must not miss, and what is missing.
+    `problems` are sentences about warnings and missing data.
     """
     return {
         "source": evidence.source,
@@ -211,12 +211,12 @@ def problems(evidence: Evidence, live: Evidence | None) -> list[str]:
 
 
 def is_unmeasured(evidence: Evidence) -> bool:
-    """Return True if there was no run: nothing measured the version, and the request was made all the same."""
+    """Return True if there was no run, and approval was requested without one."""
     return evidence.source == "inference" and evidence.status == "Missing" and not evidence.run_id
 
 
 def engine_changes(evidence: Evidence, live: Evidence | None) -> list[dict[str, str]]:
-    """List engine, device and dtype if they differ from the live version's run: the numbers are then not comparable."""
+    """List engine, device and dtype that differ from the live version's run, which makes the numbers incomparable."""
     if live is None or not live.engine or not evidence.engine:
         return []
     found: list[dict[str, str]] = []
@@ -230,7 +230,7 @@ def engine_changes(evidence: Evidence, live: Evidence | None) -> list[dict[str, 
 
 
 def sample_documents(samples: Sequence[Mapping[str, object]] | None) -> list[dict[str, object]]:
-    """At most five predictions, the worst first, each text cut where it gets long."""
+    """Return at most five predictions, the worst first, with long texts truncated."""
     usable = [sample for sample in samples or () if isinstance(sample, Mapping)]
     scored = sorted(usable, key=_score_or_last)
     return [
@@ -247,7 +247,7 @@ def sample_documents(samples: Sequence[Mapping[str, object]] | None) -> list[dic
 
 
 def slice_documents(slices: Mapping[str, object] | None, overall: Mapping[str, Metric]) -> list[SliceRow]:
-    """Metrics by slice of the data, with the distance from the whole; slices that can't be read are left out."""
+    """Return metrics by slice of the data, with the difference from the whole; unreadable slices are omitted."""
     found: list[SliceRow] = []
     for field, values in (slices or {}).items():
         for value, metrics in values.items() if isinstance(values, Mapping) else ():
@@ -269,8 +269,10 @@ def slice_documents(slices: Mapping[str, object] | None, overall: Mapping[str, M
 
 
 def worst_slices(slices: Mapping[str, object], rows: Sequence[MetricRow], count: int) -> list[SliceRow]:
-    """The slices in which the metric that matters most does worst: the first of `rows` (`comparison`) that was measured
-    by slice."""
+    """Return the slices with the worst values of the most important metric.
+
+    That metric is the first of `rows` (from `comparison`) that was measured by slice.
+    """
     for row in rows:
         whole = {row["metric"]: Metric(value=row["candidate"]["value"])}
         found = [each for each in slice_documents(slices, whole) if each["metric"] == row["metric"]]
@@ -280,12 +282,12 @@ def worst_slices(slices: Mapping[str, object], rows: Sequence[MetricRow], count:
 
 
 def finite(value: float | None) -> float | None:
-    """JSON has no NaN."""
+    """Return a finite value unchanged, else None, because JSON has no NaN."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def _ordered(values: Mapping[str, object], first: tuple[str, ...]) -> dict[str, object]:
-    """The ledger sorts keys by name; readers look for some of them first."""
+    """Return `values` with the keys of `first` at the beginning; the ledger sorts keys by name."""
     return {key: values[key] for key in (*first, *values) if key in values}
 
 
@@ -320,7 +322,7 @@ def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower:
     if not known or min(known) < 0:
         return {}
     top = max(known)
-    # Without a bound, a live value or an end of its own, a bar would say nothing.
+    # Without a bound, a live value or a known end of the scale, a bar has no meaning.
     if top > 1 and not bounds and metrics[1].value is None and not name.lower().startswith(_UP_TO_100):
         return {}
     end = 100.0 if name.lower().startswith(_UP_TO_100) and top <= 100 else 1.0 if top <= 1 else top * 1.15
@@ -328,7 +330,7 @@ def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower:
 
 
 def _bound(gate: GateResult) -> float | None:
-    """The number that a metric is held against; how many samples there have to be is on no metric's scale."""
+    """Return the bound on a metric's value; the least number of samples is no bound on its scale."""
     return None if gate.kind is GateKind.SAMPLES else finite(gate.threshold)
 
 

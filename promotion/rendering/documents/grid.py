@@ -1,4 +1,4 @@
-"""The board's cells as HTML. A large board has thousands: put together here they take a third of a template's time."""
+"""The board's cells as HTML. A large board has thousands, and building them here takes a third of a template's time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("
 def cells(row: Cells, now: str, signs: Mapping[str, str]) -> Markup:
     """Build the environments of a group: live version, its problems, and the pending version.
 
-    `signs` are the drawn signs `shut` and `warn`.
+    `signs` are the icons `shut` and `warn`.
     """
     at = datetime.fromisoformat(now)
-    # Names and addresses from other people are escaped where they are inserted.
+    # Untrusted names and addresses are escaped where they are inserted.
     return Markup("".join(_cell(cell, at, signs) for cell in row["environments"]))  # noqa: S704
 
 

@@ -1,4 +1,4 @@
-"""A model's page and a version's page, as plain data."""
+"""View data of a model's page and a version's page."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def version_document(
     own_image: str = "",
     applied: Mapping[str, int] | None = None,
 ) -> dict[str, object]:
-    """One version: its status in each environment, its package, its evidence from each, and its own history.
+    """Build a version's page: status and evidence by environment, its package, and its own history.
 
-    `events` are those of the group that were looked at, the newest or those before an event; `numbers` are those of all
-    versions, `other` is a version to compare it with, `own_image` is this service's inference image; `applied` has each
-    projection target's cursor.
+    `events` are the events of the group that were read, the newest or those before an event; `numbers` are the numbers
+    of all versions, `other` is a version to compare with, `own_image` is this service's inference image; `applied` has
+    each projection target's cursor.
     """
     group, version, environments = state.group, state.version, view.environments
     revoking = policy.may_revoke(person, group, config) if person is not None else None
@@ -159,7 +159,7 @@ def version_document(
 
 
 def request_summary(request: Request, links: Links, now: datetime) -> dict[str, object]:
-    """A request in a list: where it stands, without its evidence."""
+    """Build a request's row in a list: its state, without its evidence."""
     return {
         "request_id": request.id,
         "version": request.version,
@@ -175,7 +175,7 @@ def request_summary(request: Request, links: Links, now: datetime) -> dict[str, 
 
 
 def event_documents(events: Sequence[Event]) -> list[dict[str, object]]:
-    """The newest events first, each as a sentence, with what leads back to the ledger."""
+    """Build the list of events, newest first, each as a sentence with its place in the ledger."""
     newest = sorted(events, key=lambda event: event.sequence, reverse=True)[:EVENTS_SHOWN]
     return [
         {
@@ -206,7 +206,7 @@ def _left_out(own: Sequence[Event], events: Sequence[Event]) -> int:
 
 
 def _gates(state: VersionState) -> list[GateResult]:
-    """The gates of a version's requests."""
+    """Return the gates of a version's requests."""
     return [gate for request in state.requests.values() for gate in request.gates]
 
 
@@ -273,13 +273,13 @@ def _version_row(
 def _being_written(
     state: VersionState, environments: Mapping[str, EnvironmentState], applied: Mapping[str, int] | None
 ) -> list[str]:
-    """The environments of `live_in` whose Parameter Store doesn't have the version yet."""
+    """Return the environments of `live_in` in which Parameter Store doesn't have the version yet."""
     reached = cursor_of(applied)
     return [name for name in live_in(state, environments) if not is_written(environments[name], reached)]
 
 
 def _series(versions: Sequence[VersionState], config: Config, group: str) -> list[Series]:
-    """Each metric over the versions, those with a gate first, then the most common: points with their intervals."""
+    """Return each metric's points with intervals over the versions, those with a gate first, then the most common."""
     first = config.environment_names[0]
     gates = [gate.metric for name in config.environment_names for gate in config.environment(name, group).gates]
     gated = {metric: rank for rank, metric in enumerate(dict.fromkeys(gates))}
@@ -297,7 +297,7 @@ def _series(versions: Sequence[VersionState], config: Config, group: str) -> lis
                     "registered": not measured,
                 }
                 points.setdefault(name, []).append(point)
-    # One point is no course.
+    # A metric with one point is not drawn.
     points = {name: found for name, found in points.items() if len(found) > 1}
     common = sorted(points, key=lambda name: (gated.get(name, len(gated)), -len(points[name]), name))[:METRICS_DRAWN]
     return [{"metric": name, "points": points[name]} for name in common]

@@ -1,4 +1,4 @@
-"""The pictures of a run, each with words that say the same: in mail, and on the page."""
+"""The pictures of a run with their text alternatives, for mail and pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Drawn(Struct, frozen=True, kw_only=True):
-    """A picture that could be read."""
+    """A picture that was read."""
 
     name: str
     data: bytes
@@ -27,7 +27,7 @@ class Drawn(Struct, frozen=True, kw_only=True):
 def drawn(
     evidence: Evidence, rows: Sequence[MetricRow], source: PictureSource, *, most: int = PICTURES_SHOWN
 ) -> tuple[list[Drawn], list[str]]:
-    """The first `most` pictures of a run that can be read, and the names of those that can't; `rows` are its metrics."""
+    """Return the first `most` readable pictures of a run, and the names of unreadable ones; `rows` are its metrics."""
     found: list[Drawn] = []
     lost: list[str] = []
     for index, address in enumerate(evidence.pictures[:PICTURES_SHOWN]):

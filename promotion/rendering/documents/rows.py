@@ -1,4 +1,4 @@
-"""The parts of documents that more than one page or mail reads: metric rows, gates, slices, cells of the board."""
+"""Types of document parts that several pages or mails use: metric rows, gates, slices, cells of the board."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GateDocument(TypedDict):
 
 
 class Scale(TypedDict, total=False):
-    """The scale of a metric's bar: it ends at `end`; the strictest gate stands at `bound`. Empty where no bar is drawn."""
+    """The scale of a metric's bar: 0 to `end`, with the strictest gate at `bound`. Empty if no bar is drawn."""
 
     end: float
     bound: float | None
@@ -53,7 +53,7 @@ class MetricRow(TypedDict):
 
 
 class SliceRow(TypedDict):
-    """A metric in one slice of the data, and its distance from the metric of the whole."""
+    """A metric in one slice of the data, and its difference from the metric of the whole."""
 
     slice: str
     metric: str
@@ -97,7 +97,7 @@ class Series(TypedDict):
 
 
 class TroubleRow(TypedDict):
-    """A problem: in a word, since when (ISO 8601), in a sentence, and the remedy."""
+    """A problem: in one word, its time (ISO 8601), in a sentence, and the remedy."""
 
     word: str
     tone: str
@@ -116,7 +116,7 @@ class Difference(TroubleRow):
 class ClosedRow(TypedDict):
     """The last request of an environment that closed without an approval; `at` in ISO 8601.
 
-    `again` is whether asking again can help.
+    `again` is True if another request can help.
     """
 
     version: int
@@ -140,7 +140,7 @@ class Trouble(TypedDict):
 
 
 class RefusedAddress(TypedDict):
-    """An address that SES refuses for good, and why."""
+    """An address that SES refuses permanently, and the reason."""
 
     address: str
     at: str
@@ -148,7 +148,7 @@ class RefusedAddress(TypedDict):
 
 
 class Pending(TypedDict):
-    """The pending request of an environment. Times are in ISO 8601. `again`: it expired, and asking again can help."""
+    """An environment's pending request. Times are in ISO 8601. `again`: it expired, and another request can help."""
 
     request_id: str
     version: int
@@ -163,7 +163,7 @@ class Pending(TypedDict):
 
 
 class Cell(Trouble):
-    """An environment of a group on the board; `written`: Parameter Store has what the ledger says is live."""
+    """An environment of a group on the board; `written`: Parameter Store has the version that is live by the ledger."""
 
     name: str
     live: int | None
@@ -186,6 +186,6 @@ class Attention(Cell):
 
 
 class Cells(TypedDict):
-    """The part of a board's row that has its cells."""
+    """The cells of a row of the board."""
 
     environments: list[Cell]

@@ -12,7 +12,7 @@ _CONSOLES = {"aws-us-gov": "console.amazonaws-us-gov.com", "aws-cn": "console.am
 
 
 def run_log(package_arn: str, evidence: Evidence) -> dict[str, object] | None:
-    """Name and address of a run's log; None for registered and reported metrics, which have none."""
+    """Return name and address of a run's log; None for registered and reported metrics, which have none."""
     parts = package_arn.split(":")
     if evidence.source != "inference" or not evidence.run_id or evidence.reporter or len(parts) < 6:
         return None

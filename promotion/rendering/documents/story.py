@@ -23,7 +23,7 @@ _NO_REJECTION = "That is not a rejection: it can be asked again."
 
 
 def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None = None) -> dict[str, str]:
-    """The gates in one line, and its tone: `open`, `shut` or `none`. A run that failed, in `ran_in`, is the whole story."""
+    """Summarize the gates, with a tone: `open`, `shut` or `none`; a failed run, in `ran_in`, is named instead."""
     failed_run = next((gate for gate in gates if gate.kind is GateKind.RUN and not gate.open), None)
     if failed_run is not None:
         where = f" in {ran_in}" if ran_in else ""
@@ -52,7 +52,7 @@ def against_live(
 ) -> dict[str, str]:
     """Compare the candidate with the live version in one line, with a tone: `better`, `worse`, `mixed` or `none`.
 
-    `written`: Parameter Store has what the ledger says is live.
+    `written`: Parameter Store has the version that is live by the ledger.
     """
     if live == version and not written:
         return {"tone": "none", "title": "Not live yet", "text": _then_live(version, environment)}
@@ -145,7 +145,7 @@ def outcome(
 ) -> dict[str, str]:
     """Describe the outcome of a closed request, with times in `zone`; tone `good`, `bad` or `calm`.
 
-    `written`: Parameter Store has what the ledger says is live.
+    `written`: Parameter Store has the version that is live by the ledger.
     """
     name, version = request.environment, request.version
     by = listed([vote.actor.label for vote in request.votes if vote.verdict == state])
@@ -194,7 +194,7 @@ def yours(
     *,
     written: bool = True,
 ) -> dict[str, str] | None:
-    """Return the reader's own decision on a request, and what follows; None if they did not vote."""
+    """Return the reader's own decision on a request, and its effect; None if they did not vote."""
     vote = next((vote for vote in request.votes if person is not None and vote.actor.subject == person.subject), None)
     if vote is None:
         return None
@@ -251,7 +251,7 @@ def ended_before(request: Request) -> list[EndedBefore]:
 
 
 def live_in(version: VersionState, environments: Mapping[str, EnvironmentState]) -> list[str]:
-    """The environments in which a version is live."""
+    """Return the environments in which a version is live."""
     return [name for name, environment in environments.items() if environment.live == version.version]
 
 
@@ -264,6 +264,6 @@ def _ended(sentence: str) -> str:
 
 
 def _some(metrics: list[str]) -> str:
-    """Metrics by name, as long as a sentence can hold them."""
+    """List metrics by name in a sentence; say how many others there are."""
     more = len(metrics) - METRICS_SAID
     return listed([*metrics[:METRICS_SAID], f"{more} more"] if more > 0 else metrics)

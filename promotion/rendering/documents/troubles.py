@@ -1,4 +1,4 @@
-"""Problems of live versions in words: cause, since when, and remedy. One source for board, model page and command."""
+"""Problems of live versions as text (cause, time and remedy), shared by board, model page and command."""
 
 from __future__ import annotations
 

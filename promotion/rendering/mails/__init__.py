@@ -1,1 +1,1 @@
-"""The mails: `asking` for a decision and `notices` of what happened, on which `occasion`, and how a `letter` becomes MIME."""
+"""Mails: `requests` for a decision, `notices` of outcomes, `stops`, the `registry`, a `digest`, and their `layout`."""

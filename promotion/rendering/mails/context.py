@@ -71,7 +71,7 @@ class MailContext(Struct, frozen=True, kw_only=True):
 
     @property
     def signs_in(self) -> str:
-        """The sentence on how a requester opens the page that a mail links to."""
+        """The sentence that tells a requester how to open the linked page."""
         return "The page opens to you once you sign in with this address. You can read there; approvers decide."
 
     @property
@@ -83,7 +83,7 @@ class MailContext(Struct, frozen=True, kw_only=True):
         return self.links.version(self.event.group, self.version)
 
     def moment(self, time: datetime) -> str:
-        """A point in time, in the zone of `[mail] time_zone`, with UTC beside it."""
+        """Format a time in the zone of `[mail] time_zone`, and in UTC."""
         return moment(time, self.config.mail.time_zone)
 
     def approvers(self, *environments: str) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class MailContext(Struct, frozen=True, kw_only=True):
         return unique(address for rule in rules for address in rule.approvers)
 
     def copies(self, *environments: str, requester: bool = False) -> tuple[str, ...]:
-        """Stakeholders, and the requester if wanted, without those who are approvers."""
+        """Return the stakeholders, and the requester if wanted, without approvers."""
         rules = [self.config.environment(name, self.event.group) for name in environments]
         everybody = [address for rule in rules for address in rule.stakeholders]
         known = {address.casefold() for address in self.approvers(*environments)}
@@ -100,7 +100,7 @@ class MailContext(Struct, frozen=True, kw_only=True):
 
 
 def unique(addresses: Iterable[str]) -> tuple[str, ...]:
-    """Addresses without repetition, whatever their case, in order."""
+    """Return the addresses in order, without duplicates; case is ignored."""
     found: dict[str, str] = {}
     for address in addresses:
         found.setdefault(address.casefold(), address)

@@ -14,7 +14,7 @@ from promotion.formatting import counted
 from promotion.links.urls import Links
 from promotion.rendering.mails.layout import Letter, Message, written
 
-# Kinds of events whose mails wait for each other.
+# Kinds of events whose mails are delayed and joined in a digest.
 KINDS = (names.APPROVER_REMINDED, names.REQUEST_EXPIRED, names.REQUEST_SUPERSEDED)
 MOST_ENTRIES = 30
 SAID = {
@@ -26,7 +26,7 @@ Key = tuple[str, int]
 
 
 class Waits(Struct, frozen=True, kw_only=True):
-    """An event whose mail waits: its letters, its recipients so far, and whether it needs no mail of its own."""
+    """An event with delayed mail: its letters, its recipients so far, and whether it is mailed only in a digest."""
 
     kind: str
     letters: Sequence[Letter]

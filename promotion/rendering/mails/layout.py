@@ -1,4 +1,4 @@
-"""A letter, and the message it becomes: HTML that old mail programs show, text that reads as well, and raw MIME."""
+"""The content of a mail (a letter), rendered as HTML for old mail programs, as equivalent text, and as raw MIME."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from promotion import formatting
 from promotion.formatting import number, one_line
 from promotion.rendering.documents.rows import GateDocument, MetricRow
 
-# Gmail clips what is longer (https://support.google.com/mail/answer/6594), and with it the end of the evidence.
+# Gmail clips a longer mail, and with it the end of the evidence: https://support.google.com/mail/answer/6594.
 LARGEST_HTML_BYTES = 100_000
 LONGEST_SUBJECT = 160
 LONGEST_LINE = 990  # of 998 that RFC 5322 allows
@@ -35,11 +35,12 @@ Tone = Literal["ask", "stopped", "good", "bad", "calm"]
 
 
 class Letter(Struct, frozen=True, kw_only=True):
-    """Content of a mail, before it is HTML or text; empty parts are left out.
+    """Content of a mail, before it is rendered as HTML or text; empty parts are omitted.
 
-    A mail has one button, and at most FACTS_SHOWN `problems` and `facts` together: everything else is on the page. `rows`
-    are the metrics (promotion.rendering.documents.evidence.comparison), drawn where there is no picture of them; `gates`
-    are those that judge no metric, for chats. `entries` are what a digest tells of, each with the address of its page.
+    A mail has one button, and at most FACTS_SHOWN `problems` and `facts` together; the page has everything else. `rows`
+    are the metrics (promotion.rendering.documents.evidence.comparison), drawn as bars if there is no picture of them.
+    `gates` are those about no metric, for chats. `entries` are the items of a digest, each with the address of its
+    page.
     """
 
     to: tuple[str, ...]
@@ -66,10 +67,10 @@ class Letter(Struct, frozen=True, kw_only=True):
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """A mail, ready but for its sender.
+    """A rendered mail without its sender.
 
-    `thread` is one synthetic id for a model version, so that its mails stand together: SES replaces Message-ID, but leaves
-    References. `pictures` are (content id, file name, PNG, alternative text).
+    `thread` is a synthetic id of a model version, so that mail programs show its mails in one thread: SES replaces
+    Message-ID, but keeps References. `pictures` are (content id, file name, PNG, alternative text).
     """
 
     to: tuple[str, ...]
@@ -84,7 +85,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 def written(letter: Letter, *, thread: str, message_id: str, date: datetime) -> Message:
-    """Return a letter as a message. If it is too long for mail programs, the least important parts are left to the page."""
+    """Render a letter as a message. If it is too long for mail programs, the least important parts are omitted."""
     html = _html(letter)
     spared: dict[str, Any]
     for spared in ({"samples": ()}, {"facts": letter.facts[-1:]}, {"rows": letter.rows[:2]}):
@@ -106,7 +107,7 @@ def written(letter: Letter, *, thread: str, message_id: str, date: datetime) -> 
 
 
 def mime(message: Message, sender: str, *, reply_to: str | None = None) -> bytes:
-    """The raw message: text, the same as HTML, and the pictures that the HTML shows."""
+    """Return the raw MIME message: text, the same content as HTML, and the pictures in the HTML."""
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
     mail = EmailMessage(policy=SMTP)
     mail["From"] = Address("Model promotion", addr_spec=sender)
@@ -120,7 +121,7 @@ def mime(message: Message, sender: str, *, reply_to: str | None = None) -> bytes
     mail["Message-ID"] = f"<{message.message_id}@{domain}>"
     mail["In-Reply-To"] = f"<{message.thread}@{domain}>"
     mail["References"] = f"<{message.thread}@{domain}>"
-    # Keeps absence notes from coming back: RFC 3834, and Exchange's own way.
+    # Suppress automatic replies: RFC 3834, and Exchange's own header.
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     mail.set_content(message.text, cte="quoted-printable")
@@ -130,16 +131,16 @@ def mime(message: Message, sender: str, *, reply_to: str | None = None) -> bytes
         raise TypeError("a mail without a part in HTML takes no pictures.")
     for content_id, name, data, _ in message.pictures:
         html.add_related(data, "image", "png", cid=f"<{content_id}>", filename=name, disposition="inline")
-    # The same letter is the same bytes, however often it is sent again.
+    # Fixed boundaries, so that the same letter is the same bytes each time it is sent.
     for index, part in enumerate(part for part in mail.walk() if part.is_multipart()):
         part.set_boundary(f"=_{message.message_id}.{index}")
-    # Folded at 78, a subject of 75 begins on a line of its own, and programs that sort see a space before it. RFC 2047 words
-    # have to be folded all the same.
+    # With folding at 78, a subject of 75 characters begins on a new line, and mail programs that sort see a space
+    # before it. RFC 2047 encoded words must be folded in any case.
     return mail.as_bytes(policy=SMTP.clone(max_line_length=LONGEST_LINE) if message.subject.isascii() else SMTP)
 
 
 def _header(text: str) -> str:
-    """Text that a header may hold: one line, and nothing that would be decoded into another (RFC 2047 encoded words)."""
+    """Return text that is safe in a header: one line, without sequences that look like RFC 2047 encoded words."""
     return one_line(text, LONGEST_SUBJECT).replace("=?", "= ?")
 
 
@@ -158,7 +159,7 @@ def _text(letter: Letter) -> str:
 def _shown(letter: Letter) -> dict[str, object]:
     """Return the templates' data: the mail, with long lists truncated and the number left out."""
     failed_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
-    # The last fact, the deadline, is always kept.
+    # The last fact, which is the deadline, is always shown.
     room = FACTS_SHOWN - len(letter.problems)
     facts = letter.facts if len(letter.facts) <= room else [*letter.facts[: max(0, room - 1)], *letter.facts[-1:]]
     return {
@@ -170,14 +171,14 @@ def _shown(letter: Letter) -> dict[str, object]:
 
 
 def _encodable(text: str) -> str:
-    # Half of a surrogate pair can't be sent, and can't be refused here either: the mail has to go out.
+    # A lone surrogate can't be encoded; it is replaced rather than refused, because the mail must be sent.
     return text.encode("utf-8", errors="replace").decode()
 
 
 def bar(row: MetricRow) -> list[tuple[int, str]]:
-    """Return a metric as a row of table cells, (percent of the width, kind): every mail program can draw it.
+    """Return a metric's bar as table cells, (percent of the width, kind), which every mail program can draw.
 
-    Cells are `fill`, `bound` (the line where the gate fails), `lack` (what is missing up to it) and `rest`.
+    Cells are `fill`, `bound` (the line at which the gate fails), `lack` (the gap up to the bound) and `rest`.
     """
     scale, value = row["scale"], row["candidate"]["value"]
     if not scale or value is None:
@@ -221,7 +222,7 @@ def _environment(*, html: bool) -> Environment:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    """Paragraphs at the width that people quote mail at. Links are never broken."""
+    """Wrap paragraphs at the usual width of quoted mail, without breaking links."""
     return "\n".join(
         textwrap.fill(
             line,

@@ -15,12 +15,12 @@ from promotion.rendering.mails.layout import Letter
 from promotion.rendering.mails.stops import stop_of
 
 LONGEST_NOTE = 1200
-# A table has a hundred columns; those that drift most are named.
+# A table may have a hundred columns; only those with the largest drift are named.
 DRIFTS_SAID = 5
 
 
 def decided(o: MailContext, payload: payloads.DecisionRecorded) -> list[Letter]:
-    """A rejection goes to the requester; an approval that broke the glass to every approver."""
+    """Write about a rejection to the requester, and about a break-glass approval to every approver."""
     name, by = o.environment, o.by
     if payload.verdict == names.REJECTED:
         return [
@@ -103,12 +103,13 @@ def expired(o: MailContext) -> list[Letter]:
 
 
 def superseded(o: MailContext, payload: payloads.RequestSuperseded, *, own: bool = False) -> list[Letter]:
-    """Write to a requester whose request was superseded by another person's version, but not by one's own.
+    """Write to the requester of a request that another person's version superseded.
 
-    With `own`, also for that: of many registered at once it is not plain which one is asked.
+    With `own`, also if it was the requester's own version: if many are registered at once, it is unclear which one is
+    pending.
     """
     name, by = o.environment, payload.by
-    # An adopted version, or one rolled back to, had no request.
+    # A version that is live by adoption or rollback has no request that superseded this one.
     other = parse_request_id(by)[1] if by else o.view.environment(name).live
     newer = o.view.find_version(other) if other not in (None, o.version) else None
     if newer is None or (requester_address(newer.package) in o.requester and not own):
@@ -231,7 +232,7 @@ def drifted(o: MailContext, payload: payloads.DriftDetected) -> list[Letter]:
     largest = sorted(payload.drift.items(), key=lambda each: -each[1])
     said = [f"{one_line(k, 60).removesuffix('_psi').replace('_', ' ')} {number(v)}" for k, v in largest[:DRIFTS_SAID]]
     environment = o.view.environment(name)
-    # A mail that comes late may find another version live.
+    # When a delayed mail is written, another version may be live.
     asked = settings.ask_to_roll_back and environment.live == o.version
     back = o.view.last_good(environment) if asked else None
     intro = [
@@ -263,7 +264,7 @@ def drifted(o: MailContext, payload: payloads.DriftDetected) -> list[Letter]:
             eyebrow=f"Drift in {name}",
             headline=f"{o.title} is drifting in {name}",
             intro=intro,
-            # Of indices the reason says again what is measured.
+            # For drift indices, the reason would only repeat the measured values.
             quote="" if said else readable(payload.reason, LONGEST_NOTE)[0],
             action=("Decide whether to roll back", o.model_link)
             if back is not None

@@ -1,4 +1,4 @@
-"""Mails about a version's entry in the registry: changed after an approval, deleted, or never made."""
+"""Mails about a version's package in the registry: changed after an approval, deleted, or failed to be created."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from promotion.rendering.mails.layout import Letter
 
 
 def registered(o: MailContext, payload: payloads.ModelRegistered) -> list[Letter]:
-    """Only where SageMaker could not make the package: its requester can register it again."""
+    """Write to the requester, who can register the model again, if SageMaker failed to create the package."""
     if payload.unasked != "Failed":
         return []
     return [
@@ -31,7 +31,7 @@ def registered(o: MailContext, payload: payloads.ModelRegistered) -> list[Letter
 
 
 def changed(o: MailContext, payload: payloads.PackageChanged) -> list[Letter]:
-    """Write if the change affects serving, after an approval: before one, a new request shows the change."""
+    """Write if a change after an approval affects serving; before an approval, a new request shows the change."""
     if not payload.told:
         return []
     served = [field for field in payload.changes if is_served(field)]

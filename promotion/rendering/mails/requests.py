@@ -1,4 +1,4 @@
-"""The mail on which a decision is made, and its reminder."""
+"""The mail that requests a decision, and its reminder."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ SAMPLES_IN_MAIL = 3
 
 
 def requested(o: MailContext) -> list[Letter]:
-    """Registered metrics for the first environment, an inference run's for the others; nothing of one superseded meanwhile."""
+    """Write to the approvers, with registered metrics or those of a run; nothing if the request is superseded."""
     request = request_of(o.event)
     now = o.state.requests.get(o.environment)
     if now is None or now.attempt > request.attempt or (now.id == request.id and now.state == "Superseded"):
         return []
-    # The person who asks again sees on the page what stops it.
+    # A person who requests approval again has seen on the page why the version can't be approved.
     return [_ask(o, request), *(stops.stopped(o, request) if o.event.actor.kind == "system" else [])]
 
 
 def reminded(o: MailContext) -> list[Letter]:
     request = o.state.requests.get(o.environment)
-    # A reminder that comes late, of something decided since, would only confuse.
+    # A delayed reminder about a closed request would only confuse.
     if request is None or request.id != o.request_id or request.state_at(o.event.time) != "Pending":
         return []
     if not _refused_to_all(o, request, o.view.environment(request.environment)).may:
-        # Approvers can do nothing about it but reject it, and were told; the requester, who can, was told too.
+        # Approvers could only reject it. They and the requester, who can act, were informed before.
         return []
     voters = {vote.actor.email.casefold() for vote in request.votes}
     letter = _ask(o, request, reminder=True)
@@ -61,7 +61,7 @@ def reminded(o: MailContext) -> list[Letter]:
 
 
 def measured(o: MailContext, payload: payloads.InferenceCompleted) -> list[Letter]:
-    """A further run by which the gates of an open request say something else than before."""
+    """Write about a further run that changed the gate results of an open request, or about a failed run."""
     if payload.status == "Failed":
         return stops.run_failed(o, payload)
     if not payload.told:
@@ -154,20 +154,20 @@ def _reporter(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ...]) -> list[str]:
-    """Return the problems without that of a failed run if its gate has mentioned it above."""
+    """Return the problems; without that of a failed run if the gate about the run names it already."""
     said = evidence.source == "inference" and any(gate.kind is GateKind.RUN for gate in gates)
     return problems[1:] if said else problems
 
 
 def _refused_to_all(o: MailContext, request: Request, environment: EnvironmentState) -> policy.Judgement:
-    """Return why approving would be refused to any approver; `may` if it would not."""
+    """Return the reason for which any approver's approval would be refused; `may` is True if there is none."""
     rules = o.config.environment(request.environment, o.event.group)
     anyone = Person(subject="", name="", groups=frozenset({rules.approver_group.id}))
     situation = policy.Situation(
         config=o.config, request=request, version=o.state, environment=environment, now=o.event.time
     )
     judged = policy.may_decide(anyone, names.APPROVED, situation)
-    # A request that has moved on since has nothing to do with what was asked then.
+    # Refusals because the request was closed since don't matter for this mail.
     return judged if judged.kind == "policy" else policy.ALLOWED
 
 
@@ -192,7 +192,7 @@ def _live(o: MailContext, name: str) -> VersionState | None:
 
 
 def _pictures(o: MailContext, evidence: Evidence, rows: list[MetricRow]) -> tuple[tuple[Picture, ...], list[str]]:
-    """The first picture of a run with its alternative text, or the names of those that could not be read."""
+    """Return the first picture of a run with its text alternative, or the names of unreadable ones."""
     found, lost = drawn(evidence, rows, o.picture, most=1)
     return tuple(
         (f"picture{index}.{o.event.event_id}@promotion", each.name, each.data, each.alternative)
@@ -201,7 +201,7 @@ def _pictures(o: MailContext, evidence: Evidence, rows: list[MetricRow]) -> tupl
 
 
 def _weakest(o: MailContext, evidence: Evidence, rows: list[MetricRow]) -> list[tuple[str, str]]:
-    """The slice of the data in which the metric that matters most does worst."""
+    """Return the row of the slice with the worst value of the most important metric."""
     found = worst_slices(o.slices(evidence.metrics_uri), rows, 1) if evidence.metrics_uri else []
     return [("Weakest slice", f"{s['slice']}: {s['metric']} {number(s['value'])}{_distance(s)}") for s in found]
 

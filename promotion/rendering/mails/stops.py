@@ -1,4 +1,4 @@
-"""Mails to a requester about what stops their version, with the cause and what to do, when it happens."""
+"""Mails to a requester when their version can't be approved, with the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TO_DO = {
 
 
 def stop_of(o: MailContext, request: Request) -> policy.Judgement:
-    """Return why approving `request` would be refused to any approver; `may` where it would not, or only for a time."""
+    """Return the permanent reason for which approving `request` would be refused; `may` is True if there is none."""
     situation = policy.Situation(
         config=o.config,
         request=request,
@@ -43,7 +43,7 @@ def stopped(o: MailContext, request: Request) -> list[Letter]:
 
 
 def no_room(o: MailContext) -> list[Letter]:
-    """A letter to the requester of a version that was registered with metadata too full for this service's fields."""
+    """Return a letter to the requester of a version whose metadata has no room for this service's fields."""
     package = o.state.package
     if not package.no_room:
         return []
@@ -53,7 +53,7 @@ def no_room(o: MailContext) -> list[Letter]:
 
 
 def artifact_failed(o: MailContext, payload: payloads.ArtifactHashed) -> list[Letter]:
-    """A letter to the requester once hashing has failed for good, about the requests that wait for it."""
+    """Return a letter to the requester, once hashing has failed permanently, about the pending request."""
     if payload.hashing or not payload.problem:
         return []
     pending = [request for request in o.state.requests.values() if request.state_at(o.event.time) == "Pending"]
@@ -61,7 +61,7 @@ def artifact_failed(o: MailContext, payload: payloads.ArtifactHashed) -> list[Le
 
 
 def run_failed(o: MailContext, payload: payloads.InferenceCompleted) -> list[Letter]:
-    """A letter to the requester about the first of failed runs in a row."""
+    """Return a letter to the requester about the first of consecutive failed runs."""
     if payload.status != "Failed" or not payload.told:
         return []
     name = o.environment
