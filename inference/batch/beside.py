@@ -1,4 +1,4 @@
-"""An executor of one thread in this process, which can be interrupted."""
+"""An executor with one interruptible thread in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JOIN_SECONDS = 0.1
 
 
 class Beside(Executor):
-    """Compute in one thread, while another reads the next input and writes finished output."""
+    """Compute in one thread, while another thread reads the next input and writes finished output."""
 
     def __init__(self) -> None:
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
@@ -29,9 +29,9 @@ class Beside(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the thread; with `cancel_futures` by interrupting the payload under way.
+        """End the thread; with `cancel_futures`, interrupt the payload in progress.
 
-        Python aborts with code 134, whatever the exit code should be, if it ends while torch computes on another thread.
+        If Python exits while torch computes on another thread, it aborts with exit code 134.
         """
         with suppress(Empty):
             while cancel_futures:
@@ -44,7 +44,7 @@ class Beside(Executor):
             self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
-        # An interrupt that comes late finds the thread between two payloads.
+        # A late interrupt can arrive between two payloads.
         with suppress(KeyboardInterrupt):
             while (one := self._work.get()) is not None:
                 self._compute(*one)
@@ -64,6 +64,6 @@ class Beside(Executor):
 
 
 def _interrupt(thread: threading.Thread) -> None:
-    """Raise KeyboardInterrupt in `thread`, as Ctrl-C does in the main one: at its next step of Python code."""
+    """Raise KeyboardInterrupt in `thread` at its next bytecode, as Ctrl-C does in the main thread."""
     number = ctypes.c_ulong(thread.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(KeyboardInterrupt))

@@ -1,4 +1,4 @@
-"""The commands that need no approval of their own: batch, split; and the verified model that they share."""
+"""The commands that don't look up an approval (batch, split), and the loading of a verified model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("inference")
 
 
 def open_pipeline(options: argparse.Namespace, environment: Mapping[str, str]) -> Pipeline:
-    """The pipeline that a command's options ask for.
+    """Open the pipeline for a command's options.
 
     Raises:
         ModelRefused, ModelBroken, HyperParametersInvalid.
@@ -53,7 +53,7 @@ def load_pipeline(
     approval_id: str | None,
     environment: Mapping[str, str] | None = None,
 ) -> Pipeline:
-    """A pipeline from a verified folder."""
+    """Load a pipeline from a verified folder."""
     job = hyper_parameters(hyper_params)
     loaded = load(folder, task=task, hub_id=hub_id, environment=environment)
     prompts = Prompts.of(folder / FOLDER)
@@ -61,7 +61,7 @@ def load_pipeline(
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """A transform job's settings from a command's options."""
+    """Return a transform job's settings from a command's options."""
     return Settings(
         batch_strategy=options.batch_strategy,
         max_payload_in_mb=options.max_payload_in_mb,
@@ -73,7 +73,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Transform all files at `--input`; files that are done already are left as they are."""
+    """Transform all files at `--input`; finished files are skipped."""
     settings = settings_of(options)
     hyper_parameters(options.hyper_params)
     identity = {
@@ -82,11 +82,11 @@ def batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         "task": options.task,
         "hyper_params": options.hyper_params,
         "approval_id": options.approval_id,
-        # A run must end with the precision that it began with.
+        # A resumed run must use the same precision.
         "dtype": str(dtype_of(environment)),
     }
     make = partial(open_pipeline, options, dict(environment))
-    # `command` holds the function that is running, which a worker process has no use for.
+    # `command` is this function, which must not be pickled for the worker processes.
     del options.command
     inputs = storage.sources(options.input)
     with Transform(make, settings, identity=identity) as transform, scratch_of(options.output) as scratch:
@@ -96,7 +96,7 @@ def batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 @contextmanager
 def scratch_of(output: str) -> Iterator[Path]:
-    """A folder for what comes from S3 and goes there: gone once the job has ended, and found again by one that was killed."""
+    """Provide a folder for files from and to S3; it is removed at the job's end, and reused after a crash."""
     scratch = Path(tempfile.gettempdir()) / "promotion-transform" / storage.short_hash(output)
     yield scratch
     shutil.rmtree(scratch, ignore_errors=True)
@@ -105,7 +105,7 @@ def scratch_of(output: str) -> Iterator[Path]:
 def transform_all(
     transform: Transform, inputs: list[storage.Source], output: str, scratch: Path, *, quiet: bool
 ) -> list[Path]:
-    """Every input's `NAME.out` below `output`; returns where they lie on this machine."""
+    """Write each input's `NAME.out` below `output`; return the local paths."""
     remote = output.startswith("s3://")
     local = scratch / "outputs" if remote else Path(output)
     done = []
@@ -120,13 +120,13 @@ def transform_all(
 
 
 def split(options: argparse.Namespace) -> int:
-    """Parts of `--lines` lines each, under the output: SageMaker gives whole objects to instances."""
+    """Split an input into parts of `--lines` lines, because SageMaker distributes whole objects to instances."""
     if options.lines < 1:
         raise Invalid("--lines", "must be at least 1.")
     [source] = storage.sources(options.input)
     prefix = f"{options.output.rstrip('/')}/"
     if storage.exists(prefix):
-        # Parts of an earlier split would be answered with the new ones.
+        # A transform job would also answer the parts of an earlier split.
         raise Invalid("--output", f"there is something under {options.output} already.")
     name = PurePosixPath(source.name)
     parts = 0
@@ -140,7 +140,7 @@ def split(options: argparse.Namespace) -> int:
 
 
 def _copy_lines(stream: IO[bytes], part: Path, lines: int) -> bool:
-    """Write the next `lines` lines of `stream` into `part`; whether there were any. No line is held in memory whole."""
+    """Write the next `lines` lines of `stream` to `part`, in pieces; return True if there were any."""
     held, size = 0, 0
     with part.open("wb") as sink:
         while held < lines and (piece := stream.readline(1 << 20)):

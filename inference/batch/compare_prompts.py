@@ -32,7 +32,7 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A template with a number of examples; None for the template's own number."""
+    """A template and a number of examples; None for the template's own number."""
 
     template: str
     shots: int | None
@@ -80,10 +80,10 @@ def compare(
     reference_field: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Write comparison.json and comparison.png into `output`, best candidate first; returns the former.
+    """Write comparison.json and comparison.png to `output`, best candidate first; return the former.
 
     Raises:
-        Invalid: records that are none, a metric that could not be measured.
+        Invalid: a record is invalid, or the metric could not be measured.
     """
     records = _records(inputs)
     found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""CPU cores of a batch's worker processes: each process is pinned to its share, and computes with as many threads."""
+"""CPU cores of a batch's worker processes: each process is pinned to its share, and uses one thread a core."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 
 # Environment variable: 0 leaves the processes to the operating system.
 PIN_CORES = "INFERENCE_PIN_CORES"
-# A limit in place of certain cores. Without one, "max" under cgroup v2 and -1 under v1:
+# The files with the CPU quota. Without a quota they contain "max" (cgroup v2) or -1 (v1):
 # https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, https://docs.kernel.org/scheduler/sched-bwc.html
 QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
 
 
 def shares(cores: Collection[int], workers: int) -> list[frozenset[int]]:
-    """Deal `cores` out to `workers`, neighbours together; without a result if there are fewer cores than workers."""
+    """Divide `cores` among `workers`, neighbouring cores together; empty if there are fewer cores than workers."""
     each, ordered = len(cores) // workers, sorted(cores)
     return [frozenset(ordered[place * each : (place + 1) * each]) for place in range(workers)] if each else []
 
@@ -24,13 +24,13 @@ def shares(cores: Collection[int], workers: int) -> list[frozenset[int]]:
 def pin(number: int, workers: int, *, quotas: Iterable[Path] = QUOTAS) -> frozenset[int]:
     """Pin this process to its share of the cores.
 
-    Nothing is pinned on a system that has no affinities or refuses them, on a GPU, under a CPU quota (the cores may be those
-    of other containers too), with fewer cores than workers, or if INFERENCE_PIN_CORES is 0.
+    Nothing is pinned if the system doesn't support or refuses affinities, on a GPU, under a CPU quota (other containers
+    may use the same cores), with fewer cores than workers, or if INFERENCE_PIN_CORES is 0.
 
     Args:
-        number: the place of this process among the workers, from 0.
+        number: the index of this process among the workers, from 0.
         workers: the number of worker processes.
-        quotas: files with the quota of this container, as far as they exist.
+        quotas: files with the quota of this container, if they exist.
 
     Returns:
         The cores, empty if nothing is pinned.
@@ -45,7 +45,7 @@ def pin(number: int, workers: int, *, quotas: Iterable[Path] = QUOTAS) -> frozen
     try:
         os.sched_setaffinity(0, dealt[number])
     except OSError:
-        # A sandbox refuses it, or the cores were taken away from this container in between.
+        # A sandbox refuses the call, or this container lost the cores in the meantime.
         return frozenset()
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(len(dealt[number]))

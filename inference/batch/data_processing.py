@@ -1,4 +1,4 @@
-"""SageMaker's DataProcessing of a batch transform job: the part of JSONPath that it takes, and the join of input and output.
+"""SageMaker's DataProcessing of a batch transform job: its subset of JSONPath, and the join of input and output.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform-data-processing.html
 """
@@ -25,7 +25,7 @@ _STEP = re.compile(
 
 
 class NothingFound(LookupError):  # a condition of one record, not of the program
-    """The path leads nowhere in this record."""
+    """The path selects nothing in this record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Path:
 
     @classmethod
     def parse(cls, field: str, text: str) -> Path:
-        """Raises Invalid where SageMaker would not take it."""
+        """Parse a JSONPath; raise Invalid if SageMaker would refuse it."""
         if not text.startswith("$"):
             raise Invalid(field, f"{text!r} must begin with $.")
         steps, at = [], 1
@@ -58,7 +58,7 @@ class Path:
         """Return what the path selects in `value`.
 
         Raises:
-            NothingFound: it leads nowhere.
+            NothingFound: the path selects nothing.
         """
         for step in self.steps:
             try:
@@ -69,7 +69,7 @@ class Path:
 
 
 def join(given: Any, output: Any) -> Any:
-    """Input and output of one record in one object, as SageMaker joins JSON Lines."""
+    """Join input and output of one record in one object, as SageMaker joins JSON Lines."""
     if isinstance(given, dict):
         return {**given, "SageMakerOutput": output}
     return {"SageMakerInput": given, "SageMakerOutput": output}

@@ -1,4 +1,4 @@
-"""`python -m inference hash`: the digests of artifacts, streamed, whatever their size. Nothing here loads a model."""
+"""`python -m inference hash`: digests of artifacts of any size, by streaming. No model is loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STEPS = 20
 
 
 def command(options: argparse.Namespace) -> int:
-    """SHA-256 and manifest of one artifact, or the digests of all in a plan, as JSON."""
+    """Print or write SHA-256 and manifest of one artifact, or the digests of all artifacts in a plan, as JSON."""
     if options.plan:
         document = planned(options.plan, options.output)
     else:
@@ -43,11 +43,11 @@ def command(options: argparse.Namespace) -> int:
 
 
 def planned(uri: str, output: str = "") -> dict[str, Any]:
-    """The digests of every artifact that a plan names, each as it was when the plan was made.
+    """Return the digests of every artifact in a plan, each in its state when the plan was made.
 
-    The list of each artifact's members is written into the bucket of `output`, under its SHA-256.
+    The list of each artifact's members is written to the bucket of `output`, under its SHA-256.
 
-    A problem of an archive is a finding, and part of the result. An error of S3 is raised: the service starts the job again.
+    A problem of an archive is part of the result. An error of S3 is raised, and the service then starts the job again.
     """
     plan = json.loads(storage.read_bytes(uri))
     bucket = output.removeprefix("s3://").partition("/")[0] if output.startswith("s3://") else ""
@@ -77,7 +77,7 @@ def _of_plan(entry: dict[str, Any], keep: Callable[[Manifest], None]) -> dict[st
     except Exception as error:
         log.exception("%s can't be hashed", artifact)
         return found | {"problem": f"the artifact can't be read ({type(error).__name__})."}
-    # The variables are there where the package has this very image.
+    # The entry has environment variables only if the package uses this image.
     if (environment := entry.get("environment")) is not None:
         sizes = {member.path: member.size for member in hashed.manifest.members}
         if problem := layout_problem(sizes, hashed.documents, environment):

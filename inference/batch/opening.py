@@ -1,4 +1,4 @@
-"""A loaded model becomes the task that it does."""
+"""Construction of a loaded model's task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inference.tasks.zero_shot import ZeroShot
 
 log = logging.getLogger("inference")
 
-# Short, so that the start takes no longer than it must. Decoders answer a first text where they are opened.
+# Short, so that the start is fast. Decoders answer a first text where they are opened.
 _FIRST: Mapping[str, Mapping[str, Any]] = {
     TEXT_TO_TEXT: {"text_inputs": "Hello", "max_new_tokens": 2},
     ZERO_SHOT: {"sequences": "Hello", "candidate_labels": ["first"]},
@@ -24,12 +24,12 @@ _FIRST: Mapping[str, Mapping[str, Any]] = {
 
 
 def task_for(loaded: Loaded, environment: Mapping[str, str] | None = None) -> Task:
-    """The task that a loaded model does, within the limits that `environment` names; it has answered a first record.
+    """Return a loaded model's task with the limits in `environment`, after it has answered a first record.
 
     Raises:
-        Invalid: a limit that is no number, beyond the model, or at odds with another; an engine or a precision that this
-            machine does not have.
-        ModelBroken: it fails on the first record.
+        Invalid: a limit is no number, exceeds the model, or contradicts another; or this machine doesn't have an engine
+            or a precision.
+        ModelBroken: the model fails on the first record.
     """
     environment = environment or {}
     if loaded.task == TEXT_GENERATION:

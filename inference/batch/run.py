@@ -1,6 +1,7 @@
 """A direct run: resolve an environment's live model once, verify it, run it on an input, score and report.
 
-The same steps as the deployed machine's, in one process: a newer approval is picked up by the next run, never inside one.
+The steps are those of the deployed state machine, in one process. A newer approval takes effect in the next run, never
+during one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def command(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     group, wanted = options.group, options.environment
     settings = settings_of(options)
     hyper_parameters(options.hyper_params)
-    # Before the bus is looked up: with nothing approved there is nothing to tell either.
+    # Resolve before the bus is looked up, because without an approved model nothing is reported.
     try:
         model = resolve(group, wanted)
     except NotApproved:
@@ -71,7 +72,7 @@ def command(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 def run_once(
     model: LiveModel, options: argparse.Namespace, settings: Settings, stamp: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Verify, transform, score and upload; returns the metrics."""
+    """Verify, transform, score and upload; return the metrics."""
     if len(model.containers) > 1:
         raise Invalid(
             "containers", f"a direct run takes one container, and this model is a pipeline of {len(model.containers)}."
@@ -119,7 +120,7 @@ def run_once(
 
 
 def artifact_folder(model: LiveModel, cache: Path, *, quiet: bool = False) -> Path:
-    """The approved artifact, unpacked: from the cache if it is there and whole, else downloaded and hashed before it is opened.
+    """Return the unpacked artifact: from the cache if it verifies, else downloaded and hashed before unpacking.
 
     Raises:
         IntegrityError: the bytes are not those that were approved.
@@ -144,7 +145,7 @@ def artifact_folder(model: LiveModel, cache: Path, *, quiet: bool = False) -> Pa
         try:
             fresh.rename(folder)
         except OSError:
-            # Another run has put the same bytes there meanwhile.
+            # A concurrent run has put the same artifact there.
             verify_folder(folder, container.manifest_sha256)
     return folder
 
@@ -161,7 +162,7 @@ def _fetch_archive(container: LiveContainer, scratch: Path, folder: Path, progre
 
 
 def _fetch_folder(container: LiveContainer, scratch: Path, folder: Path, progress: Callable[[int], object]) -> None:
-    """Download a folder's approved object versions, or the newest ones if their list can't be read: they are compared anyway."""
+    """Download a folder's approved object versions, or the newest ones if their list can't be read; verified later."""
     s3, url = storage.client("s3"), container.model_data_url
     prefix = os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
     approved = find_object_list(storage.client("ssm"), s3, prefix, container.sha256)
@@ -182,7 +183,7 @@ def default_cache() -> Path:
 
 
 def _gathered(paths: list[Path], folder: Path) -> Path:
-    """One folder with links to `paths` and what lies beside them, so that it can be read as one."""
+    """Make a folder with links to `paths` and their sidecar files, so that they can be read as one folder."""
     folder.mkdir(parents=True)
     for number, path in enumerate(paths):
         (folder / f"{number:06d}-{path.name}").symlink_to(path.resolve())
@@ -204,7 +205,7 @@ def _stamp(model: LiveModel) -> dict[str, Any]:
 
 
 def _moment() -> str:
-    """Now, as part of a name that sorts by time."""
+    """Return the current time as part of a name that sorts by time."""
     moment = datetime.now(UTC)
     return f"{moment:%Y%m%d-%H%M%S}-{moment.microsecond:06d}"
 
@@ -212,7 +213,7 @@ def _moment() -> str:
 def _tell(
     options: argparse.Namespace, environment: Mapping[str, str], stamp: Mapping[str, Any], error: Exception
 ) -> None:
-    """Report a run that failed. An error in reporting must not hide the run's own."""
+    """Report a failed run. An error in reporting must not hide the run's own error."""
     detail = {
         **stamp,
         "status": "Failed",

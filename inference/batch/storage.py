@@ -1,4 +1,4 @@
-"""Files here and objects in S3, by one kind of address."""
+"""Local files and objects in S3, by one kind of address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GONE = ("404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion")
 
 @lru_cache(maxsize=8)
 def client(service: str) -> Any:
-    """One client a service."""
+    """Return the client of a service, made once."""
     make: Callable[..., Any] = boto3.client
     return make(service)
 
@@ -38,10 +38,10 @@ class Source:
 
 
 def sources(uri: str) -> list[Source]:
-    """The files at `uri`: one, or all below a folder or prefix, in the order of their names.
+    """Return the files at `uri`: one, or all below a folder or prefix, in the order of their names.
 
     Raises:
-        Invalid: there is nothing.
+        Invalid: there is no file.
     """
     found = list(_objects(uri) if uri.startswith("s3://") else _files(Path(uri)))
     if not found:
@@ -91,7 +91,7 @@ def put_bytes(data: bytes, uri: str) -> None:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Read a small file or object at once, without a listing, which not every role may do."""
+    """Read a small file or object at once, without listing, for which some roles have no permission."""
     if not uri.startswith("s3://"):
         return Path(uri).read_bytes()
     bucket, key = split_uri(uri, "input")
@@ -109,7 +109,7 @@ def opened(source: Source) -> AbstractContextManager[IO[bytes]]:
 
 
 def opened_pinned(uri: str, version_id: str, etag: str) -> tuple[int, AbstractContextManager[IO[bytes]]]:
-    """Size and bytes of an object as it was when it was pinned: by its version, or by its tag where the bucket keeps none."""
+    """Return size and bytes of a pinned object: by its version, or by its ETag if the bucket has no versions."""
     bucket, key = split_uri(uri, "artifact")
     pin = {"VersionId": version_id} if version_id else {}
     answer = client("s3").get_object(Bucket=bucket, Key=key, IfMatch=etag, **pin)
@@ -117,12 +117,12 @@ def opened_pinned(uri: str, version_id: str, etag: str) -> tuple[int, AbstractCo
 
 
 def short_hash(text: str) -> str:
-    """A folder's name for what has too long or odd a name itself."""
+    """Return a short hash of a name that is too long or unsuitable for a folder."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class _Raw(io.RawIOBase):
-    """A response's body as the kind of file that can be buffered and read by lines."""
+    """A response's body as a raw file, which can be buffered and read by lines."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -142,7 +142,7 @@ def download_hashed(
     """Download an artifact and return the SHA-256 of its bytes.
 
     Raises:
-        IntegrityError: it is gone.
+        IntegrityError: the artifact is gone.
     """
     bucket, key = split_uri(url, "model_data_url")
     extra = {"VersionId": version_id} if version_id else {}
@@ -182,7 +182,7 @@ def _objects(uri: str) -> Iterator[Source]:
         for page in pages:
             for entry in page.get("Contents", []):
                 key = entry["Key"]
-                # A prefix is a folder or a whole name here, never half of one: input.jsonl is not input.jsonl.bak.
+                # A prefix must be a folder or a whole name: `input.jsonl` must not match input.jsonl.bak.
                 below = key.removeprefix(prefix)
                 if key.endswith("/") or (below and prefix and not (prefix.endswith("/") or below.startswith("/"))):
                     continue

@@ -1,8 +1,8 @@
-"""Batch transform on one machine: file in, `NAME.out` out, under SageMaker's contract.
+"""Batch transform on one machine: reads a file and writes `NAME.out`, by SageMaker's contract.
 
-It streams: memory holds one payload for each worker, one that is read and one that is written, for files of any length. The
-progress is journalled at the borders of payloads: after a crash the next start continues there, with the same output to the
-byte.
+It streams files of any length: memory holds one payload for each worker, one that is being read and one that is being
+written. Progress is written to a journal after payloads; after a crash, the next start continues there, with
+byte-identical output.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from inference.tasks.pipeline import Answered, Pipeline
 from inference.tasks.zero_shot import ZeroShot
 from promotion.errors import Invalid, PromotionError
 
-# As many lines as are worth sorting by length together; more would only be memory.
+# More lines than this make sorting by length no more effective, and only need memory.
 MOST_LINES = 1_024
 LONGEST_LINE_BYTES = 100 << 20
 _JOURNAL_SECONDS = 1.0
@@ -74,13 +74,13 @@ class Settings:
 
     @property
     def payload_bytes(self) -> int:
-        # SageMaker's 0 stands for no limit of its own.
+        # 0 means no limit, as in SageMaker.
         return (self.max_payload_in_mb << 20) or LONGEST_LINE_BYTES
 
 
 @dataclass(slots=True)
 class _Journal:
-    """Progress of a file; the output holds everything before it durably."""
+    """Progress of a file; the output before this position was flushed to disk."""
 
     job: str
     lines: int
@@ -103,8 +103,9 @@ class Worker:
         return self._pipeline.tokenize_lines([self._prepared(line) for line in payload])
 
     def answer(self, payload: list[bytes | None], parsed: Parsed | None = None) -> Answered:
-        """Return the output lines for one payload, which `parsed` has unless it is None."""
-        # A score's last digit can depend on its batch: a payload is answered alike, whatever this process answered before it.
+        """Return the output lines for one payload; `parsed` is its parsed form, if there is one."""
+        # A score's last digit can depend on its batch. Clearing the cache makes a payload's answers independent of
+        # earlier payloads.
         if isinstance(self._pipeline.task, ZeroShot):
             self._pipeline.task.forget()
         answered = self._pipeline.answer_parsed(self.parsed(payload) if parsed is None else parsed)
@@ -154,7 +155,7 @@ def _start_worker(make: Callable[[], Pipeline], settings: Settings, started: Syn
     global _worker  # the one thing that a process of the pool is made for
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # A killed parent can't stop its pool, and a model left behind would hold the device's memory.
+        # A killed parent can't stop its pool, and an orphaned worker would keep the device's memory.
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if started is not None:
         with started.get_lock():
@@ -174,18 +175,21 @@ def _work(payload: list[bytes | None], parsed: Parsed | None) -> Answered:
 
 
 class Transform:
-    """A job: one model, one set of settings, any number of files. `make` must be picklable for several workers."""
+    """A transform job: one model, one set of settings, any number of files.
+
+    `make` must be picklable if there are several workers.
+    """
 
     def __init__(self, make: Callable[[], Pipeline], settings: Settings, *, identity: Mapping[str, Any]) -> None:
         self._settings = settings
-        # The output depends on these too, besides the file: a journal of another job can't be used.
+        # The output depends on these as well as on the file, so that another job's journal must not be used.
         self._identity = json.dumps({"settings": asdict(settings), **identity}, sort_keys=True)
         self._here = settings.max_concurrent_transforms == 1
         if self._here:
             _start_worker(make, settings)
             self._executor: Executor = Beside()
         else:
-            # Fork would share torch's thread pools in a state that they can't leave.
+            # A fork would copy torch's thread pools in an unusable state.
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(
                 settings.max_concurrent_transforms,
@@ -203,10 +207,10 @@ class Transform:
     def file(self, source: Path, target: Path, *, identity: str = "", quiet: bool = False) -> Run:
         """Transform `source` into `target`, and write the counts beside it; return them.
 
-        What an earlier start of the same job has ended with is left as it is.
+        A file that an earlier start of the same job finished is left unchanged.
 
         Raises:
-            DiskFull: start it again once there is room.
+            DiskFull: The disk is full; start again once there is room.
         """
         stat = source.stat()
         known = identity or f"{stat.st_size} {stat.st_mtime_ns}"
@@ -256,17 +260,18 @@ class Transform:
             ends_at = out.tell()
         run = Run(worker_name(), started, time.time(), counts)
         part.replace(target)
-        # Last: it says that the output is whole, and whose.
+        # Written last, because it marks the output as complete and names its job.
         told = {**run.as_json(), "job": job, "bytes": ends_at}
         target.with_name(target.name + RUN_SUFFIX).write_text(json.dumps(told) + "\n")
         journal_path.unlink(missing_ok=True)
         return run
 
     def _answers(self, given: IO[bytes]) -> Iterator[tuple[int, Answered]]:
-        """Each payload's size and answers, in order, with as many under way as there are workers, and one in hand."""
+        """Yield each payload's size and answers in order; a payload for each worker and one more are in progress."""
         waiting: deque[tuple[int, Future[Answered]]] = deque()
         for size, payload in payloads(given, self._settings):
-            # In this process a payload is tokenized while the one before is computed; others use all cores as it is.
+            # With one worker, in this process, a payload is tokenized while the previous one is computed; several use
+            # all cores anyway.
             parsed = _worker.parsed(payload) if _worker is not None and self._here else None
             waiting.append((size, self._executor.submit(_work, payload, parsed)))
             if len(waiting) > self._settings.max_concurrent_transforms:
@@ -278,7 +283,7 @@ class Transform:
 
 
 def payloads(given: IO[bytes], settings: Settings) -> Iterator[tuple[int, list[bytes | None]]]:
-    """Lines in payloads, each with the bytes that it was read from. A line beyond all bounds is passed over: None."""
+    """Yield payloads of lines, each with the number of bytes read. A line that is too long becomes None."""
     most = 1 if settings.batch_strategy == "SingleRecord" else MOST_LINES
     payload: list[bytes | None] = []
     size = held = 0
@@ -315,7 +320,7 @@ def _count_lines(path: Path) -> int:
 
 
 def _save(out: IO[bytes], path: Path, journal: _Journal) -> None:
-    """Write the output first, then the journal that refers to it; each completely or not at all."""
+    """Flush the output to disk first, then replace the journal that refers to it atomically."""
     out.flush()
     os.fsync(out.fileno())
     fresh = path.with_name(path.name + ".new")

@@ -15,11 +15,11 @@ __all__ = ["TEXT_GENERATION", "TEXT_TO_TEXT", "ZERO_SHOT"]
 
 HF_TASK = "HF_TASK"
 CONFIG = "config.json"
-# Where the field's containers look for an inference script. This image answers by itself and leaves it unrun.
+# Where the usual containers look for an inference script. This image never runs it.
 CODE_FOLDER = "code"
-# Formats that run code when they are opened, or may.
+# Formats that can run code when they are opened.
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
-# Files beside weights with such names, which are never opened as weights.
+# Files with such names that are not weights, and never opened as weights.
 _HARMLESS = frozenset({"training_args.bin"})
 
 log = logging.getLogger("inference")
@@ -29,7 +29,7 @@ def model_folder(folder: Path) -> Path:
     """Return the folder with config.json: `folder` itself, or the only one directly below it that has one.
 
     Raises:
-        ModelBroken: there is none, or there are several.
+        ModelBroken: there is no such folder, or there are several.
     """
     if (folder / CONFIG).exists():
         return folder
@@ -46,7 +46,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the object in config.json.
 
     Raises:
-        ModelBroken: it is missing, can't be read, or holds no object.
+        ModelBroken: the file is missing, can't be read, or is no JSON object.
     """
     return read_object(folder, CONFIG)
 
@@ -55,7 +55,7 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
     """Return the object in a JSON file of a model's folder.
 
     Raises:
-        ModelBroken: it is missing, can't be read, or holds no object; names the file.
+        ModelBroken: the file is missing, can't be read, or is no JSON object; names the file.
     """
     try:
         found = json.loads((folder / name).read_text(encoding="utf-8-sig"))
@@ -69,15 +69,15 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
 
 
 def refuse_code(folder: Path, config: Mapping[str, Any], model: Path | None = None) -> None:
-    """Refuse pickled weights, links and code that loading would have to run; scripts below `code/` are only named.
+    """Refuse pickled weights, links and code that loading would have to run; scripts below `code/` are only logged.
 
     Args:
         folder: The whole artifact.
         config: The model's config.json.
-        model: The folder with config.json, where that lies below the top.
+        model: The folder with config.json, if it is not the top folder.
 
     Raises:
-        ModelRefused: says which of them was found.
+        ModelRefused: one of them was found; the message names it.
     """
     paths = [path for path in folder.rglob("*") if path.name not in _HARMLESS]
     if not any(path.suffix == ".safetensors" for path in paths):
@@ -100,10 +100,10 @@ def refuse_code(folder: Path, config: Mapping[str, Any], model: Path | None = No
 
 
 def task_of(named: str | None, config: Mapping[str, Any]) -> str:
-    """Return the task of a model: as the package states it, else by config.json's architectures.
+    """Return the task of a model: the one that the package states, else by config.json's architectures.
 
     Raises:
-        ModelBroken: a task that there is not, or architectures that don't tell.
+        ModelBroken: the task is unknown, or the architectures don't determine it.
     """
     if named:
         known = task_named(named)
@@ -119,10 +119,10 @@ def task_of(named: str | None, config: Mapping[str, Any]) -> str:
 
 
 def classes_of(config: Mapping[str, Any]) -> dict[int, str] | None:
-    """Return a classifier's classes by number, from `id2label` or, where that is missing, from `label2id`; None without.
+    """Return a classifier's classes by number, from `id2label`, else from `label2id`; None if both are missing.
 
     Raises:
-        ModelBroken: they are no table of numbers and names.
+        ModelBroken: the field is no table of numbers and names.
     """
     names, numbers = config.get("id2label"), config.get("label2id")
     try:
@@ -134,7 +134,7 @@ def classes_of(config: Mapping[str, Any]) -> dict[int, str] | None:
 
 
 def _fields(path: Path) -> dict[str, Any]:
-    """Return a file that may be missing or broken as an empty object; its reader reports that."""
+    """Return the object in a file, empty if the file is missing or broken; another reader reports that."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

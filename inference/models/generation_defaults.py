@@ -1,4 +1,4 @@
-"""The defaults that a model carries in generation_config.json, checked at start and told by file and key."""
+"""Check of the defaults in a model's generation_config.json at start; errors name file and key."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from promotion.errors import Invalid
 
 
 def check(folder: Path) -> None:
-    """Check generation_config.json in `folder`, where there is one.
+    """Check generation_config.json in `folder`, if it exists.
 
     Raises:
-        ModelBroken: it is no JSON object, or a value can't be used; names the file and the key.
+        ModelBroken: the file is no JSON object, or a value can't be used; names the file and the key.
     """
     if (folder / FILE).exists() and (problem := defaults_problem(read_object(folder, FILE))):
         raise ModelBroken(problem)
@@ -24,7 +24,7 @@ def check(folder: Path) -> None:
 
 @contextmanager
 def told_by_file() -> Iterator[None]:
-    """Report an error in a model's defaults as the file's fault, not as a client's.
+    """Report an error in a model's defaults as an error of the file, not of the client.
 
     Raises:
         ModelBroken: instead of Invalid.

@@ -1,4 +1,4 @@
-"""The refusal of a GPU that torch doesn't see: it would be paid for, and left unused without a word."""
+"""Refusal to start if torch doesn't see the machine's GPU, which would be paid for but silently unused."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class GpuUnseen(PromotionError):
 def refuse_unseen(environment: Mapping[str, str], *, seen: bool | None = None, devices: Path = _DEVICES) -> None:
     """Refuse to compute on the CPU of a machine that has a GPU.
 
-    `CUDA_VISIBLE_DEVICES` set to nothing or -1 says that the CPU is meant.
+    `CUDA_VISIBLE_DEVICES` with an empty value or -1 allows the CPU.
 
     Args:
         environment: the process's variables.
-        seen: whether torch sees a GPU; asked of torch unless given.
+        seen: whether torch sees a GPU; by default torch is called.
         devices: the folder of device files.
 
     Raises:
-        GpuUnseen: there is a GPU, and torch doesn't see it.
+        GpuUnseen: there is a GPU, but torch doesn't see it.
     """
     present = any(re.fullmatch(r"nvidia\d+", entry.name) for entry in devices.glob("nvidia*"))
     meant = environment.get(VISIBLE, "0").strip() not in ("", "-1", "none", "NoDevFiles")

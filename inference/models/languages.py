@@ -1,4 +1,4 @@
-"""The languages that a translation model's tokenizer has codes for: NLLB, M2M100, mBART and their like."""
+"""The languages of a translation model's tokenizer: NLLB, M2M100, mBART and similar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from promotion.errors import Invalid
 if TYPE_CHECKING:
     from inference.records.parameters import Generation
 
-# NLLB's codes (eng_Latn) and mBART's (en_XX) where the tokenizer has no table of its own.
+# NLLB's codes (eng_Latn) and mBART's (en_XX), if the tokenizer has no table of them.
 _CODE = re.compile("[a-z]{2,3}_[A-Za-z]{2,4}")
 
 
@@ -23,10 +23,11 @@ class Languages:
         self._codes = _codes(tokenizer)
 
     def resolved(self, settings: Generation) -> Generation:
-        """Return `settings` with the target language as the token that the answer begins with.
+        """Return `settings` with the target language as the first token of the answer.
 
         Raises:
-            Invalid: a language that the model has not, two ways to name the target, or a token beyond the vocabulary.
+            Invalid: the model doesn't have a language, the target is named in two ways, or a token is outside the
+                vocabulary.
         """
         for name, code in (("src_lang", settings.src_lang), ("tgt_lang", settings.tgt_lang)):
             if code is None:

@@ -1,6 +1,6 @@
-"""From an unpacked artifact to a model in memory, and nothing from anywhere else.
+"""Loading of a model from an unpacked artifact, and from nowhere else.
 
-The order matters: the folder is compared with the approved manifest before any file in it is opened for its meaning.
+The order matters: the folder is compared with the approved manifest before any of its files is parsed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-# Set before transformers is imported: it reads them once. Nothing here may reach for a hub.
+# Set before transformers is imported, which reads them once, so that nothing is downloaded from a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -58,7 +58,7 @@ INFERENCE_DTYPE = "INFERENCE_DTYPE"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OWN, VLLM, CTRANSLATE2 = "own", "vllm", "ctranslate2"
 ENGINES = (OWN, VLLM, CTRANSLATE2)
-# Eight bits of CTranslate2's alone.
+# Only CTranslate2 computes in eight bits.
 INT8 = "int8"
 
 log = logging.getLogger("inference")
@@ -75,7 +75,7 @@ class Loaded:
 
     @property
     def generation_config(self) -> Any:
-        """The defaults that the model carries."""
+        """The model's own generation defaults."""
         if self.model is not None:
             return self.model.generation_config
         if (self.folder / "generation_config.json").exists():
@@ -84,10 +84,10 @@ class Loaded:
 
 
 def verify_folder(folder: Path, manifest_sha256: str | None) -> None:
-    """Compare an unpacked artifact with the approved one, before a file in it is opened.
+    """Compare an unpacked artifact with the approved manifest, before any of its files is parsed.
 
     Raises:
-        ModelRefused: it differs, or there is nothing to compare with.
+        ModelRefused: the artifact differs, or there is no manifest to compare with.
     """
     if not folder.is_dir():
         raise ModelRefused(f"There is no model folder {folder}.")
@@ -106,13 +106,13 @@ def verify_folder(folder: Path, manifest_sha256: str | None) -> None:
 def load(
     folder: Path, *, task: str | None = None, hub_id: str | None = None, environment: Mapping[str, str] | None = None
 ) -> Loaded:
-    """The model in `folder`, on CUDA in 16 bits where there is one, else on the CPU in float32.
+    """Load the model in `folder`, by default on CUDA in 16 bits, else on the CPU in float32.
 
-    `environment` may name several GPUs (SM_NUM_GPUS), vLLM (INFERENCE_ENGINE), or how exactly to compute (INFERENCE_DTYPE).
+    `environment` may set several GPUs (SM_NUM_GPUS), vLLM (INFERENCE_ENGINE), or the precision (INFERENCE_DTYPE).
 
     Raises:
-        ModelRefused: a hub's id instead of files, pickled weights, code of its own.
-        ModelBroken: files missing, weights of another shape, more than there is memory for, an unknown task.
+        ModelRefused: a hub's id instead of files, pickled weights, or custom code.
+        ModelBroken: files are missing, weights have another shape or exceed the memory, or the task is unknown.
         GpuUnseen: the machine has a GPU that torch doesn't see.
         Invalid: SM_NUM_GPUS, INFERENCE_ENGINE or INFERENCE_DTYPE is wrong.
     """
@@ -149,7 +149,7 @@ def load(
 
 
 def _load_adapter(folder: Path, task: str | None, environment: Mapping[str, str] | None) -> Loaded:
-    """An adapter on the base that it is bound to."""
+    """Load an adapter with the base model that it is bound to by hash."""
     refuse_code(folder, {})
     check_named_files(folder, {})
     loaded = load(lora.base_of(folder, environment), task=task, environment=environment)
@@ -164,7 +164,7 @@ def gpus_of(environment: Mapping[str, str]) -> int:
     """Return the number of GPUs for the model.
 
     Raises:
-        Invalid: no number, or more than there are.
+        Invalid: SM_NUM_GPUS is no number, or more than the machine has.
     """
     text = environment.get(SM_NUM_GPUS, "").strip()
     if not text:
@@ -172,7 +172,7 @@ def gpus_of(environment: Mapping[str, str]) -> int:
     if not text.isdecimal():
         raise Invalid(SM_NUM_GPUS, f"must be a whole number, not {text[:40]!r}.")
     wanted = int(text)
-    # 0 and 1 are what SageMaker's SDK says on a machine without GPUs.
+    # SageMaker's SDK sets 0 or 1 on a machine without GPUs.
     if wanted > 1 and not by_vllm(environment) and wanted > torch.cuda.device_count():
         raise Invalid(SM_NUM_GPUS, f"is {wanted}, and this machine has {torch.cuda.device_count()}.")
     return max(1, wanted)
@@ -181,11 +181,12 @@ def gpus_of(environment: Mapping[str, str]) -> int:
 def dtype_of(environment: Mapping[str, str], task: str | None = None) -> torch.dtype:
     """Return the model's dtype; float32 on CPUs by default, as those without AMX gain little from 16 bits.
 
-    Scores of zero-shot classification are compared with each other, so there a GPU computes in float16: as fast as bfloat16,
-    and eight times as exact. Texts are for bfloat16, as T5 and its kin leave float16's range.
+    A GPU computes zero-shot classification in float16, because its scores are compared with each other: it is as fast
+    as bfloat16, and eight times as precise. Text tasks use bfloat16, because T5 and similar models exceed float16's
+    range.
 
     Raises:
-        Invalid: none that there is, or float16 for texts.
+        Invalid: the value is unknown, or float16 for texts.
     """
     named = environment.get(INFERENCE_DTYPE, "").strip()
     engine = environment.get(INFERENCE_ENGINE, "").strip()
@@ -218,7 +219,7 @@ def by_vllm(environment: Mapping[str, str]) -> bool:
     """Return True if vLLM runs the decoder: on several GPUs, or if the package selects it.
 
     Raises:
-        Invalid: an engine that there is not.
+        Invalid: the engine is unknown.
     """
     engine = environment.get(INFERENCE_ENGINE, "").strip() or None
     if engine is not None and engine not in ENGINES:
@@ -229,18 +230,18 @@ def by_vllm(environment: Mapping[str, str]) -> bool:
 
 def _load_weights(folder: Path, kind: str, fields: Mapping[str, Any], gpus: int, dtype: torch.dtype) -> PreTrainedModel:
     on_cuda = torch.cuda.is_available()
-    # One worker, and the layers dealt out: an encoder-decoder is computed by one card after the other.
+    # One worker, with the layers distributed: the GPUs compute an encoder-decoder one after the other.
     spread: dict[str, Any] = {"device_map": "balanced"} if gpus > 1 else {}
     classes = classes_of(fields) if kind == ZERO_SHOT else None
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if classes:
-            # Either table is enough: transformers makes neither from the other.
+            # Either table is enough; transformers derives neither from the other.
             config.id2label, config.label2id = classes, {name: number for number, name in classes.items()}
         model, told = _AUTO[kind].from_pretrained(
             folder,
             config=config,
-            # Told by name below; transformers' own report goes to a log that is silenced.
+            # The names are reported below, because transformers' own report goes to a log that is silenced.
             ignore_mismatched_sizes=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -259,7 +260,7 @@ def _load_weights(folder: Path, kind: str, fields: Mapping[str, Any], gpus: int,
             f"The weights do not fit config.json: {name} is {_by(found)}, and config.json makes it {_by(wanted)}."
         )
     if told["missing_keys"]:
-        # transformers would fill these with random numbers, and answer.
+        # transformers would initialize these with random numbers and still answer.
         raise ModelBroken(f"The weights do not fit config.json: {', '.join(sorted(told['missing_keys'])[:5])} …")
     try:
         return model.to("cuda") if on_cuda and gpus == 1 else model

@@ -1,7 +1,7 @@
 """LoRA adapters: merged with the weights of their base model at loading.
 
-An adapter's artifact has PEFT's two files, `base.json` that names the base by the SHA-256 of its manifest, and as a rule the base
-itself under `base/`. Another base, even one that differs in a single byte, gives another model, which nobody has approved.
+An adapter's artifact has PEFT's two files, `base.json` with the SHA-256 of the base's manifest, and usually the base
+itself under `base/`. A base that differs in a single byte gives another model, which nobody has approved.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from promotion.client.artifact import manifest_of_folder
 
 CONFIG, WEIGHTS, BOUND = "adapter_config.json", "adapter_model.safetensors", "base.json"
 BASE_FOLDER = "base"
-# Where the base is that the artifact doesn't bring: in the image, or on a disk of one's own.
+# The folder of a base that the artifact doesn't contain: in the image, or on a mounted disk.
 BASE_MODEL = "PROMOTION_BASE_MODEL"
 _OUTER = "base_model.model."
 # Fields of PEFT's LoRA that can be merged, and those that would change the result.
@@ -37,8 +37,8 @@ def base_of(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
     """Return the folder of an adapter's base, after checking the hash that the adapter is bound to.
 
     Raises:
-        ModelRefused: it is another base, or the adapter doesn't say which is its own.
-        ModelBroken: there is none.
+        ModelRefused: it is another base, or the adapter names none.
+        ModelBroken: there is no base.
     """
     bound = _document(folder / BOUND).get("manifest_sha256")
     if not isinstance(bound, str) or len(bound) != 64:
@@ -61,10 +61,10 @@ def base_of(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
 
 @torch.inference_mode()
 def apply(model: Any, folder: Path) -> int:
-    """Add an adapter to a model's weights, in float32 and then in the model's own dtype; returns how many were changed.
+    """Add an adapter to a model's weights, in float32 and then in the model's dtype; return how many changed.
 
     Raises:
-        ModelBroken: it is of another kind than plain LoRA, or doesn't fit the model.
+        ModelBroken: the adapter is no plain LoRA, or doesn't fit the model.
     """
     scale = _scale(_document(folder / CONFIG))
     try:
@@ -81,7 +81,7 @@ def apply(model: Any, folder: Path) -> int:
             raise ModelBroken(
                 f"The adapter's {name} is {up.shape[0]} by {down.shape[1]}, the base's {tuple(weight.shape)}."
             )
-        # (out, rank) @ (rank, in): summed once, so that answering costs what it costs without an adapter.
+        # (out, rank) @ (rank, in): merged once, so that inference is as fast as without an adapter.
         change = up.to(weight.device, torch.float32) @ down.to(weight.device, torch.float32)
         weight.copy_((weight.float() + scale * change).to(weight.dtype))
     return len(pairs)
@@ -102,7 +102,7 @@ def _scale(config: Mapping[str, Any]) -> float:
 
 
 def _pairs(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """By module: from its input to the rank, and from the rank to its output."""
+    """Return the matrices by module: from its input to the rank, and from the rank to its output."""
     halves: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         module, _, half = key.removeprefix(_OUTER).removesuffix(".weight").rpartition(".")

@@ -1,4 +1,4 @@
-"""Memory check before a model is loaded; a process killed by the kernel reports no reason."""
+"""Memory check before a model is loaded, because a process that the kernel kills reports no reason."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 from inference.errors import ModelBroken
 
-# Above this a header is damaged, or made up; safetensors has the same limit.
+# A larger header is damaged or forged; safetensors has the same limit.
 _LONGEST_HEADER = 100 << 20
 _CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def check(folder: Path, *, bytes_each: int, gpus: int = 1) -> None:
-    """Raises ModelBroken where the weights in `folder`, at `bytes_each` a number, exceed what the device has free."""
+    """Raise ModelBroken if the weights in `folder`, at `bytes_each` a number, exceed the device's free memory."""
     wanted = numbers_in(folder) * bytes_each
     free, device = available(gpus)
     if wanted > free:
@@ -33,7 +33,7 @@ def numbers_in(folder: Path) -> int:
 
 
 def available(gpus: int) -> tuple[int, str]:
-    """Bytes free for weights, and where."""
+    """Return the bytes that are free for weights, and the device's name."""
     if torch.cuda.is_available():
         free = sum(torch.cuda.mem_get_info(number)[0] for number in range(min(gpus, torch.cuda.device_count())))
         return free, "the GPU" if gpus == 1 else f"{gpus} GPUs together"
@@ -41,7 +41,7 @@ def available(gpus: int) -> tuple[int, str]:
 
 
 def _main_memory() -> int:
-    # A container's own limit besides; "max" where it has none.
+    # Also a container's own limit; "max" if it has none.
     texts = [path.read_text().strip() for path in _CGROUP if path.exists()]
     limits = [_meminfo("MemAvailable:"), *(int(text) for text in texts if text.isdecimal())]
     return min((limit for limit in limits if limit), default=1 << 62)
@@ -63,7 +63,7 @@ def _numbers(path: Path) -> int:
         tensors = [value for name, value in header.items() if name != "__metadata__"]
         return sum(prod(tensor["shape"]) for tensor in tensors)
     except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-        # Damaged: loading it says what is wrong.
+        # A damaged file; loading it reports the reason.
         return 0
 
 

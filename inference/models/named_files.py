@@ -1,7 +1,7 @@
 """Check of file references in a model folder: same folder and allowed formats only.
 
-transformers opens the files that a weight index or a tokenizer's configuration names, wherever they lie, and pickles too. So the
-names are checked before anything opens: a path out of the folder would be bytes that no manifest has.
+transformers opens the files that a weight index or a tokenizer's configuration names, at any path, including pickles.
+So the names are checked before any file is opened: a file outside the folder is in no manifest.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LAYERS = (
 
 
 def check_named_files(folder: Path, config: dict[str, Any]) -> None:
-    """Check every file name in the model's own files, and that its layers are in its weights.
+    """Check every file name in the model's own files, and that the weights contain all layers.
 
     Raises:
-        ModelRefused: A name leads out of the folder, or to a file that isn't in an allowed format.
-        ModelBroken: A named file is missing, or no weight file has the layers that config.json counts.
+        ModelRefused: A name leads out of the folder, or to a file in a format that isn't allowed.
+        ModelBroken: A named file is missing, or no weight file has as many layers as config.json states.
     """
     for path in sorted(folder.rglob("*.json")):
         if path.name.endswith(".index.json"):
@@ -59,18 +59,19 @@ def _check_configuration(path: Path) -> None:
             continue
         if name.lower().endswith(_PICKLES):
             raise ModelRefused(f"{path.name}, {key}: {name!r} is a pickle, and is not opened.")
-        # A tokenizer may be saved with the path that it was trained at; transformers then opens the file of that name here.
+        # A tokenizer may contain the path at which it was trained; transformers then opens the file with that name
+        # here.
         is_here = (path.parent / Path(name).name).is_file()
         if ".." in Path(name).parts or (Path(name).is_absolute() and not is_here and key not in _NEVER_OPENED):
             raise ModelRefused(f"{path.name}, {key}: {name!r} lies outside of the approved folder.")
 
 
 def _check_layers(folder: Path, config: dict[str, Any]) -> None:
-    """Each layer takes memory before a weight is read, so a count that no weight file backs must not be built."""
+    """Refuse more layers than the weight files have tensors, as each layer takes memory before weights are read."""
     counted = [(key, value) for key in _LAYERS if isinstance(value := config.get(key), int)]
     if not counted:
         return
-    # macOS leaves "._model.safetensors" beside a file, which is none.
+    # macOS writes "._model.safetensors" beside a file; it is no weight file.
     weights = [path for path in folder.glob("*.safetensors") if not path.name.startswith(".")]
     tensors = sum(1 for path in weights for _ in _tensors(path))
     for key, value in counted:

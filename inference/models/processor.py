@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
-# Products in 16 bits: https://www.kernel.org/doc/html/latest/arch/x86/cpuinfo.html names the flags of x86, `bf16` is Arm's.
+# Flags for multiplication in bfloat16: Arm's `bf16`, and those of x86:
+# https://www.kernel.org/doc/html/latest/arch/x86/cpuinfo.html.
 _SIXTEEN_BITS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "avx_ne_convert"})
 
 
 def flags(info: str) -> frozenset[str]:
-    """The instruction sets of a processor.
+    """Return the instruction sets of a processor.
 
     Args:
         info: the text of /proc/cpuinfo.

@@ -1,4 +1,4 @@
-"""A model folder's tokenizer, from any of the files that transformers reads one from."""
+"""Loading of a model folder's tokenizer, from any of the files that transformers reads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 
 from inference.errors import ModelBroken
 
-# Any one of these is enough to begin with; the tokenizer's own class reports what else it needs. A test compares the list
-# with the classes of the installed transformers.
+# One of these is needed; the tokenizer's own class reports which others it needs. A test compares the list with the
+# classes of the installed transformers.
 NAMES = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "sentencepiece.model",
     "source.spm", "spm_char.model", "vocab.txt", "vocab.json", "vocab-src.json", "prophetnet.tokenizer", "byte_maps.json",
@@ -24,10 +24,10 @@ _CONFIG = "tokenizer_config.json"
 
 
 def load_tokenizer(folder: Path, model_type: str = "") -> Any:
-    """Return the tokenizer in `folder`, with the chat template that may lie beside it.
+    """Return the tokenizer in `folder`, with the chat template beside it, if there is one.
 
     Raises:
-        ModelBroken: its files are missing, or don't load; names them.
+        ModelBroken: the tokenizer's files are missing or don't load; names them.
     """
     present = [name for name in NAMES if (folder / name).exists()]
     config = _document(folder, _CONFIG)
@@ -40,10 +40,10 @@ def load_tokenizer(folder: Path, model_type: str = "") -> Any:
     except Exception as error:  # transformers raises a dozen kinds for files that it can't use
         raise ModelBroken(f"The tokenizer does not load: {first_line(error)}") from error
     if not tokenizer(_ANY_TEXT, add_special_tokens=False)["input_ids"]:
-        # transformers makes an empty vocabulary of a file that its class doesn't know, such as tiktoken's.
+        # transformers returns an empty vocabulary for a file that its class doesn't support, such as tiktoken's.
         raise ModelBroken(f"The tokenizer reads no text: {', '.join(present)} can't be used; add tokenizer.json.")
     if not getattr(tokenizer, "chat_template", None) and (folder / _CHAT_TEMPLATE).exists():
-        # Where processors of several media keep it.
+        # Multimodal processors store the template here.
         template = _document(folder, _CHAT_TEMPLATE).get("chat_template")
         if not isinstance(template, str):
             raise ModelBroken(f"{_CHAT_TEMPLATE}: chat_template must be a text.")

@@ -11,14 +11,14 @@ from typing import Any
 
 from torch import nn
 
-# Where neither tokenizer nor configuration tells.
+# The maximum length if neither tokenizer nor configuration has one.
 _LONGEST_INPUT = 1_024
-# Far more characters than a token has; what lies behind them can't be within the model's reach.
+# Far more characters than a token usually has: a longer text is tokenized only up to this many for each position.
 _CHARACTERS_PER_TOKEN = 16
 _CUT_TOKENS = 64
-# Characters of an average token, rather too few than too many.
+# Characters of an average token, a low estimate.
 _CHARACTERS_OF_A_WORD_PIECE = 3
-# JSON can spell half a character; a tokenizer can't read one.
+# JSON can contain lone surrogates, which a tokenizer can't read.
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
@@ -27,7 +27,7 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "max_encoder_position_em
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One input as the model sees it; `truncated` where it was longer than the model can take."""
+    """A tokenized input; `truncated` if it was longer than the model's maximum."""
 
     tokens: tuple[int, ...]
     types: tuple[int, ...] | None
@@ -35,7 +35,7 @@ class Encoded:
 
 
 class Encoder:
-    """A tokenizer with a model's limit on length."""
+    """A tokenizer with a model's maximum length."""
 
     def __init__(self, tokenizer: Any, model: Any) -> None:
         self._tokenizer = tokenizer
@@ -46,19 +46,19 @@ class Encoder:
         )
 
     def beside(self) -> Encoder:
-        """Return an equal one with a tokenizer of its own, for another thread: a tokenizer takes one caller at a time."""
+        """Return a copy with its own tokenizer for another thread, because a tokenizer is not thread-safe."""
         other = copy.copy(self)
         other._tokenizer = copy.deepcopy(self._tokenizer)
         return other
 
     def encode(self, texts: Sequence[str], language: str | None = None) -> list[Encoded]:
-        """Each text with its special tokens, in the source `language`; without one, in the tokenizer's own."""
+        """Tokenize each text with special tokens, for the source `language` or, without one, the tokenizer's own."""
         near = [self._near(text) for text in texts]
         with self._source(language):
             return self._encoded(self._tokenizer, [(text,) for text in near], truncation=True)
 
     def encode_pairs(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[Encoded]:
-        """Each premise joined with its hypothesis; only the premise is cut."""
+        """Tokenize each premise with its hypothesis; only the premise is truncated."""
         near = {premise: self._near(premise) for premise in set(premises)}
         pairs = [(near[premise], hypothesis) for premise, hypothesis in zip(premises, hypotheses, strict=True)]
         return self._encoded(self._tokenizer, pairs, truncation="only_first")
@@ -98,11 +98,11 @@ class Encoder:
             self._tokenizer.src_lang = before
 
     def _near(self, text: str) -> str:
-        """The part of an overlong text that the model can reach, so that a megabyte isn't tokenized once a label."""
+        """Return the part of a long text that can be used, so that a megabyte isn't tokenized for each label."""
         text = _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
         if len(text) <= self.longest * _CHARACTERS_PER_TOKEN or not self._tokenizer.is_fast:
             return text
-        # Some tokens more than the model takes, so that the cut still counts as one, and changes none that is kept.
+        # Some tokens more than the maximum, so that the text still counts as truncated and no kept token changes.
         most, width = self.longest + _CUT_TOKENS, self.longest * _CHARACTERS_PER_TOKEN
         while True:
             offsets = self._tokenizer(
@@ -114,7 +114,7 @@ class Encoder:
 
 
 def _positions_behind_padding(model: Any) -> int | None:
-    """Return the usable positions if they begin after the padding id (RoBERTa, XLM-R, MPNet), else None."""
+    """Return the number of usable positions if they begin after the padding id (RoBERTa, XLM-R, MPNet), else None."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
             return int(module.num_embeddings - module.padding_idx - 1)
@@ -122,7 +122,7 @@ def _positions_behind_padding(model: Any) -> int | None:
 
 
 def decoder_reach(model: Any) -> int | None:
-    """Return the decoder's maximum length by its position table; None without one."""
+    """Return the decoder's maximum length from its position table; None if it has none."""
     for name, module in model.get_decoder().named_modules():
         if name.rpartition(".")[2] in ("embed_positions", "position_embeddings") and isinstance(module, nn.Embedding):
             unused = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)

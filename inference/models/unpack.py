@@ -1,7 +1,7 @@
 """Unpack an artifact from an untrusted source.
 
-The bytes were approved, but what is in an archive is still only files: no path outside the folder, no symbolic links, no devices,
-and no more than fits. The reader is the one that hashed it at registration (promotion/client/archive.py).
+Even an approved archive may contain only files: no paths outside the folder, no symbolic links, no devices, and no more
+than fits on the disk. The reader is the one that hashed it at registration (promotion/client/archive.py).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from promotion.errors import Invalid
 
 
 def extract(archive: Path, folder: Path, *, largest: int = LARGEST_UNPACKED_BYTES) -> None:
-    """Unpack `archive` into the new folder `folder`; on any doubt nothing is left there.
+    """Unpack `archive` into the new folder `folder`; after an error nothing is left there.
 
     Raises:
-        ModelRefused: not an archive, damaged, or with members that have no business in a model.
+        ModelRefused: it is no archive, is damaged, or contains members that are not allowed.
     """
     folder.mkdir(parents=True)
     try:
@@ -40,11 +40,11 @@ def _extract(archive: Path, folder: Path, largest: int) -> None:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             if member.kind == "link":
-                # As a file of its own: a change of one must not change the other.
+                # A hard link becomes a separate file, so that a change of one doesn't change the other.
                 shutil.copyfile(folder / member.target, target)
             else:
                 with target.open("wb") as sink:
                     for chunk in content:
                         sink.write(chunk)
-            # Neither its owner nor its mode: nothing in a model is to be executed.
+            # Owner and mode are not restored, because no file of a model is executed.
             target.chmod(0o644)

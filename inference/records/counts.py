@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Latencies are counted in bins that grow by 2 %: so a percentile is right to 1 %, and two workers' bins add up exactly.
+# Latencies are counted in bins that grow by 2 %, so that percentiles are exact to 1 % and workers' bins merge exactly.
 _GROWTH = math.log(1.02)
 _SHORTEST_MS = 0.01
-# Far beyond the years that a batch could take.
+# Longer than any batch could take.
 _LAST_BIN = 2_000
 SUMS = ("records", "errors", "truncated", "repeated_inputs", "ignored_parameters", "tokens_in", "tokens_out")
 
@@ -35,7 +35,7 @@ class Latencies:
             self.bins[place] = self.bins.get(place, 0) + count
 
     def percentile_ms(self, percent: float) -> float:
-        """The latency below which `percent` of the records were answered; 0 where nothing was timed."""
+        """Return the latency below which `percent` of the records were answered; 0 if nothing was measured."""
         total = sum(self.bins.values())
         passed = 0
         for place in sorted(self.bins):
@@ -52,7 +52,7 @@ class Latencies:
         """Read what `as_json` wrote.
 
         Raises:
-            ValueError: a bin is none that `add` fills.
+            ValueError: a bin is one that `add` never fills.
         """
         bins = {int(place): int(count) for place, count in value.items()}
         if not all(0 <= place <= _LAST_BIN and count >= 0 for place, count in bins.items()):
@@ -77,7 +77,7 @@ class Counts:
     tokens_in: int = 0
     tokens_out: int = 0
     latencies: Latencies = field(default_factory=Latencies)
-    # To the first token: of decoders alone.
+    # Time to the first token, only for decoders.
     first_tokens: Latencies = field(default_factory=Latencies)
     busy_seconds: float = 0.0
     engine: dict[str, Any] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Counts:
         self.first_tokens.merge(other.first_tokens)
         self.busy_seconds += other.busy_seconds
         peak = max(self.engine.get("peak_memory_bytes", 0), other.engine.get("peak_memory_bytes", 0))
-        # Workers may have worked with different engines, and one that ran short of memory with two: all are named.
+        # Workers may have used different engines, and one that ran out of memory two of them; all are named.
         for name, value in other.engine.items():
             self.engine[name] = _joined(self.engine.get(name), value)
         if peak:
@@ -131,7 +131,7 @@ class Run:
         """Read what `as_json` wrote.
 
         Raises:
-            ArithmeticError, AttributeError, LookupError, TypeError, ValueError: it is something else.
+            ArithmeticError, AttributeError, LookupError, TypeError, ValueError: the value has another form.
         """
         counts = Counts.of_json(value)
         numbers = [*(each for each in counts.engine.values() if not isinstance(each, str | None)), counts.busy_seconds]
@@ -151,7 +151,7 @@ class Totals:
 
     @classmethod
     def of(cls, runs: Iterable[Run]) -> Totals:
-        """Sums of `runs`. Wall time is each worker's first to last moment; workers beside each other don't add up."""
+        """Return the sums of `runs`. Wall time is each worker's first to last moment; concurrent time counts once."""
         counts, first, last = Counts(), math.inf, -math.inf
         for run in runs:
             counts.merge(run.counts)
@@ -171,9 +171,9 @@ def worker_name() -> str:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far."""
+    """Return the peak memory of this process so far."""
     try:
-        # Not getrusage, where it can be helped: on Linux it begins with what the process that started this one had held.
+        # getrusage only as a fallback, because on Linux its value includes the peak of the parent process before exec.
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1_024
     except (OSError, IndexError, ValueError):

@@ -1,4 +1,4 @@
-"""Names of other servers' parameters: a client that sends one means it, so it is never taken for a data field."""
+"""Names of other servers' parameters; a record's field with such a name is a parameter, and never a data field."""
 
 from __future__ import annotations
 

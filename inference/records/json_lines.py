@@ -1,7 +1,7 @@
-"""JSON Lines as they come in and as they go out.
+"""Reading and writing of JSON Lines.
 
-What goes out parses as JSON and, because published clients read it with `ast.literal_eval`, as a Python literal too: no
-null, true, false, NaN or Infinity, and no escape that the two languages read differently.
+Output lines are JSON and also Python literals, because published clients read them with `ast.literal_eval`: they
+contain no null, true, false, NaN or Infinity, and no escape that the two languages interpret differently.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def split_lines(body: bytes) -> list[bytes]:
-    """The lines of a body; what ends with a line break has no empty line after it."""
+    """Return the lines of a body, without an empty line after a final line break."""
     lines = body.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -38,14 +38,14 @@ def load_value(text: bytes) -> Any:
 
 
 def without_surrogates(value: Any, text: bytes) -> Any:
-    """Return `value`, read from `text`, with question marks for lone surrogates: half characters, which no file can hold."""
+    """Return `value`, parsed from `text`, with question marks for lone surrogates, which can't be encoded."""
     if not _SURROGATE.search(text):
         return value
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def literal_safe(value: Any) -> Any:
-    """`value` with what JSON and Python spell differently taken out: null is left out, true is 1, false is 0."""
+    """Return `value` without what JSON and Python spell differently: null is omitted, true is 1, false is 0."""
     match value:
         case bool():
             return int(value)
@@ -59,6 +59,6 @@ def literal_safe(value: Any) -> Any:
 
 
 def dump_line(value: Any) -> bytes:
-    """One output line, without its line break."""
+    """Return one output line, without its line break."""
     text = json.dumps(literal_safe(value), ensure_ascii=False, allow_nan=False)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text).encode()

@@ -1,6 +1,6 @@
-"""Values that ask for nothing: clients send other servers' parameters with the value that means "off".
+"""Neutral values: clients send other servers' parameters with the value that means "off".
 
-A parameter that this server does not have passes with such a value, and is refused by its name with any other.
+A parameter that this server doesn't have is accepted with such a value, and refused by name with any other.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ OFF: Mapping[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
     "use_cache": (True, False),
     "watermark": (False,),
-    # Beams only, and a request with beams is refused by num_beams.
+    # These affect only beam search, and a request with beams is refused by num_beams.
     "early_stopping": (True, False, "never"),
 }
-# Hub clients' settings for waiting and caching, which mean nothing to a server of one model.
+# Hub clients' settings for waiting and caching, which have no meaning for a server of one model.
 _OPTIONS = ("use_cache", "use_gpu", "wait_for_model", "dont_load_model")
 
 
@@ -73,13 +73,13 @@ def off(name: str, value: Any) -> bool:
     if name == "options":
         return isinstance(value, dict) and all(key in _OPTIONS and isinstance(value[key], bool) for key in value)
     if name == "pad_token_id":
-        # Any value: padding is never part of an answer.
+        # Any value is neutral, because padding is never part of an answer.
         return isinstance(value, int) and not isinstance(value, bool)
     return any(_same(value, one) for one in OFF.get(name, ()))
 
 
 def settled(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """`parameters` with two spellings of "off" made plain: a top_k of -1, and a temperature of 0, which is greedy."""
+    """Return `parameters` with two spellings of "off" normalized: top_k -1, and temperature 0, which means greedy."""
     found = dict(parameters)
     if _same(found.get("top_k"), -1):
         found["top_k"] = 0
@@ -90,5 +90,5 @@ def settled(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same(value: Any, other: Any) -> bool:
-    """Equality in which true is no 1."""
+    """Return True if two values are equal; True and 1 are not."""
     return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)

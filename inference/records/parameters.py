@@ -1,7 +1,7 @@
-"""The parameters of a request: their names, types and ranges, and where they come from.
+"""The parameters of a request: their names, types, ranges and sources.
 
-A job's parameters arrive in the environment variable HYPER_PARAMS, which existing notebooks fill with `str(dict)`: a
-Python literal. It is read as JSON or as a literal, and never evaluated.
+A job's parameters are in the environment variable HYPER_PARAMS, which existing notebooks fill with `str(dict)`, a
+Python literal. It is parsed as JSON or as a literal, and never evaluated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFAULT_TEMPLATE = "This example is {}."
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number's range; `above` leaves the lower end out."""
+    """A number's range; `above` excludes the lower end."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Number:
 
     def check(self, name: str, value: Any) -> int | float:
         kind = "a whole number" if self.whole else "a number"
-        # A bool is an int to Python, and 4.0 is what a data frame makes of a 4.
+        # In Python a bool is an int, and data frames convert 4 to 4.0.
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Invalid(name, f"must be {kind}, not {_shown(value)}.")
         if isinstance(value, float) and (not math.isfinite(value) or (self.whole and not value.is_integer())):
@@ -83,9 +83,9 @@ GENERATION: Mapping[str, Number | Switch | Text] = {
     "top_k": Number(0, 1_000_000),
     "top_p": Number(0, 1, whole=False, above=True),
     "seed": Number(0, 2**63 - 1),
-    # Taken and checked because existing clients send it; batches are formed by token budget, whatever it says.
+    # Accepted and checked because existing clients send it, but without effect: batches are formed by token budget.
     "batch_size": Number(1, 100_000),
-    # Of translation models, by the names of transformers.
+    # Languages of translation models, named as in transformers.
     "src_lang": Text(),
     "tgt_lang": Text(),
     "forced_bos_token_id": Number(0, 10_000_000),
@@ -112,7 +112,7 @@ class Generation:
     seed: int | None = None
     src_lang: str | None = None
     tgt_lang: str | None = None
-    # Where the request names it; the model's own default is in its generation configuration.
+    # Only if the request sets it; the model's own default is in its generation configuration.
     forced_bos_token_id: int | None = None
 
     def with_first(self, token: int) -> Generation:
@@ -120,17 +120,17 @@ class Generation:
         return replace(self, forced_bos_token_id=token)
 
     def updated(self, parameters: Mapping[str, Any]) -> Generation:
-        """These settings with `parameters` over them.
+        """Return these settings updated with `parameters`.
 
         Raises:
-            Invalid: unknown, of the wrong type, out of range, or at odds with another.
+            Invalid: a parameter is unknown, of the wrong type, out of range, or contradicts another.
         """
         checked: dict[str, Any] = {
             name: _known(name).check(name, value) for name, value in settled(parameters).items() if value is not None
         }
         checked.pop("batch_size", None)
         if "max_length" in checked and "max_new_tokens" not in checked:
-            # A length in the request stands against any kind of length in the model's defaults.
+            # A length in the request replaces lengths of every kind in the model's defaults.
             checked["max_new_tokens"] = None
         settings = replace(self, **checked)
         wanted = settings.num_return_sequences
@@ -141,14 +141,14 @@ class Generation:
 
     @classmethod
     def of_model(cls, config: Any) -> Generation:
-        """The defaults that a model's own generation_config carries."""
+        """Return the defaults in a model's own generation_config."""
         names = [field.name for field in fields(cls) if field.name not in _OF_REQUESTS]
         found = {name: getattr(config, name, None) for name in names}
         return cls().updated(usable({name: value for name, value in found.items() if value is not None}))
 
 
 def usable(defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's `defaults` without invalid sampling settings, if it searches greedily and never reads them."""
+    """Return a model's `defaults`, without invalid sampling settings if it doesn't sample and never reads them."""
     if defaults.get("do_sample"):
         return defaults
     return {name: value for name, value in defaults.items() if name not in SAMPLING or _in_range(name, value)}
@@ -172,15 +172,15 @@ class Labels:
 
     @property
     def hypotheses(self) -> tuple[str, ...]:
-        # Not str.format: a template from outside could reach into the label's attributes.
+        # Not str.format, because an untrusted template could read the label's attributes.
         return tuple(self.hypothesis_template.replace("{}", label) for label in self.candidate_labels)
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Labels:
-        """Checked labels.
+        """Check labels and make settings of them.
 
         Raises:
-            Invalid: no labels, too many, one that is not text, a template without its {}.
+            Invalid: there are no labels or too many, one is not text, or the template has no {}.
         """
         for name in parameters:
             if name not in ZERO_SHOT:
@@ -207,7 +207,7 @@ class Labels:
 
 
 def hyper_parameters(text: str | None) -> dict[str, Any] | None:
-    """The job's parameters, or None where there are none and each record's own apply.
+    """Return the job's parameters; None if there are none and each record's own apply.
 
     Raises:
         HyperParametersInvalid: neither JSON nor a Python literal, not a dict, or too long.
@@ -234,7 +234,7 @@ def hyper_parameters(text: str | None) -> dict[str, Any] | None:
 def looks_like_parameter(name: str, value: Any, known: tuple[str, ...]) -> bool:
     """Return True if a record's unknown field looks like a mistyped parameter and not like data.
 
-    Data fields (for slices of the metrics) are texts; parameters are numbers, switches, lists.
+    Data fields (for slices of the metrics) are texts; parameters are numbers, booleans or lists.
     """
     return (
         not isinstance(value, str)
@@ -253,7 +253,7 @@ def unknown(name: str, known: tuple[str, ...]) -> Invalid:
 
 
 def named(error: Invalid, record_id: str | int | float | None) -> RecordInvalid:
-    """`error` with the id of the record that it is about."""
+    """Return `error` with the id of its record."""
     return RecordInvalid(error.field, error.reason, record_id)
 
 

@@ -1,7 +1,7 @@
-"""Prompts with examples: named templates from the artifact's `prompts/`, so approved with it and unchangeable after.
+"""Few-shot prompts: named templates in the artifact's `prompts/`, which are approved with it and can't change later.
 
-A template is Jinja in blocks (docs/realtime.md). It runs in a sandbox, and a variable that is missing is an error that
-names it, never an empty place in a prompt.
+A template is Jinja in blocks (docs/realtime.md). It is rendered in a sandbox. A missing variable is an error that names
+it, and never an empty string in a prompt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from promotion.errors import Invalid
 
 FOLDER, SUFFIX, EXAMPLES, DUMMY = "prompts", ".jinja", ".examples.jsonl", "dummy"
 TEXT_FORM, CHAT_FORM = "text", "chat"
-# Fields of a record that are about its prompt.
+# Fields of a record that select and fill its prompt.
 FIELDS = ("template", "variables", "shots", "form")
 MOST_SHOTS = 100
 _BLOCKS = frozenset({"prefix", "system", "instruction", "question", "answer", "shots", "form"})
@@ -44,10 +44,10 @@ class Prompt:
     variables: frozenset[str]
 
     def text(self, variables: Values, shots: int | None = None) -> str:
-        """All in one text.
+        """Render the prompt as one text.
 
         Raises:
-            Invalid: a variable that is missing or unknown, a template that fails.
+            Invalid: a variable is missing or unknown, or the template fails.
         """
         self._check(variables)
         parts = [self._block("instruction", variables)]
@@ -56,7 +56,7 @@ class Prompt:
         return self._block("prefix", variables) + _BETWEEN.join(part for part in parts if part)
 
     def messages(self, variables: Values, shots: int | None = None) -> list[dict[str, str]]:
-        """The same as a conversation, for the model's own chat template.
+        """Render the prompt as a conversation, for the model's own chat template.
 
         Raises:
             Invalid: as above.
@@ -76,7 +76,7 @@ class Prompt:
         return found
 
     def shown(self, shots: int | None) -> Sequence[Values]:
-        """Return the examples to show: as many as requested, else as the template sets, else all; for 0 the dummy."""
+        """Return the examples to show: the requested number, else the template's number, else all; for 0 the dummy."""
         if shots is None:
             said = self._block("shots", {}).strip()
             shots = int(said) if said else len(self.examples)
@@ -112,7 +112,7 @@ class Prompt:
 
 
 class Prompts:
-    """The templates of one folder."""
+    """The templates of a folder."""
 
     def __init__(self, prompts: Mapping[str, Prompt]) -> None:
         self._prompts = prompts
@@ -123,31 +123,31 @@ class Prompts:
 
     @classmethod
     def of(cls, folder: Path) -> Prompts:
-        """The templates in `folder`, none where there is no such folder; each is tried on its examples.
+        """Load the templates in `folder`, none if it doesn't exist; each is tested on its examples.
 
         Raises:
-            ModelBroken: a template or an example that can't be used; names file and reason.
+            ModelBroken: a template or an example can't be used; names file and reason.
         """
         sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
         paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
         return cls({path.name.removesuffix(SUFFIX): _read(path, sandbox) for path in paths})
 
     def named(self, name: Any) -> Prompt:
-        """Raises Invalid where there is no such template."""
+        """Return a template by name; raise Invalid if there is none."""
         if not isinstance(name, str) or name not in self._prompts:
             known = ", ".join(self.names) or "none: the artifact has no prompts/"
             raise Invalid("template", f"must name one of the artifact's templates; there are {known}.")
         return self._prompts[name]
 
     def applied(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`record` with its text, where it names a template; as it is where it doesn't.
+        """Return `record` with its rendered text if it names a template, else unchanged.
 
         Raises:
-            Invalid: an unknown template, a missing or unknown variable, a text beside the template.
+            Invalid: the template is unknown, a variable is missing or unknown, or there is a text beside the template.
         """
         sent = [name for name in ("inputs", "text_inputs", "messages") if record.get(name) is not None]
         if "template" not in record or (sent and not self._prompts):
-            # Where there are no templates, a field of that name is somebody's data.
+            # If the model has no templates, a field of that name is data.
             return record
         prompt = self.named(record["template"])
         if sent:
@@ -209,7 +209,7 @@ def _examples(path: Path) -> tuple[tuple[Values, ...], Values | None]:
 
 
 def _try(prompt: Prompt) -> None:
-    """Refuse a template that would fail at every request, when the artifact is opened."""
+    """Refuse, when the artifact is opened, a template that would fail at every request."""
     where = f"{FOLDER}/{prompt.name}"
     try:
         prompt.shown(None)

@@ -1,6 +1,6 @@
-"""One input record, parsed once: what to do with which texts.
+"""An input record, parsed once into texts and settings.
 
-Both forms that clients send are taken: parameters beside the text, and parameters under `parameters`.
+Both common forms are accepted: parameters beside the text, and parameters under `parameters`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from inference.decoders.settings import Decoding
 
 Id = str | int | float
-# Fields that ride along untouched, whatever they hold.
+# Fields that are ignored, whatever their values.
 _DATA = frozenset({"id", "metadata"})
 
 
 @dataclass(slots=True, eq=False)
 class CancelToken:
-    """Cancel token of a client: set on any thread, read between steps."""
+    """Cancel token of a client: set on any thread, and read between steps."""
 
     cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """A parsed record; `many` is set if it had a list of texts, and the answer is a list then.
+    """A parsed record; `many` is True if it had a list of texts, and then the answer is a list, too.
 
-    `prepared` has what a task made of the texts already when it checked them.
+    `prepared` has the texts in a form that the task already computed when it checked them.
     """
 
     id: Id | None
@@ -59,10 +59,10 @@ class InferenceRequest:
 
 
 def decode_record(line: bytes) -> dict[str, Any]:
-    """The object on a line.
+    """Parse the object on a line.
 
     Raises:
-        RecordInvalid: empty, not UTF-8, not JSON, not an object, or an id that is neither text nor number.
+        RecordInvalid: the line is empty, not UTF-8, not JSON or not an object, or its id is neither text nor number.
     """
     if not line.removeprefix(BYTE_ORDER_MARK).strip():
         raise RecordInvalid("", "the line is empty.")
@@ -81,7 +81,7 @@ def decode_record(line: bytes) -> dict[str, Any]:
 
 
 def checked_record(value: Any) -> dict[str, Any]:
-    """`value` if it is an object with a usable id or none."""
+    """Return `value` if it is an object, without an id or with a valid one; else raise RecordInvalid."""
     if not isinstance(value, dict):
         raise RecordInvalid("", f"a record must be an object, not {type(value).__name__}.")
     identity = value.get("id")
@@ -94,10 +94,10 @@ def checked_record(value: Any) -> dict[str, Any]:
 def generation_request(
     record: Mapping[str, Any], job: Mapping[str, Any] | None, defaults: Generation
 ) -> InferenceRequest:
-    """Read a record of a text task. With job parameters, its own are only counted.
+    """Read a record of a text task. With job parameters, its own parameters are ignored and counted.
 
     Raises:
-        RecordInvalid: no text, an empty one, an unknown or wrong parameter; names the record.
+        RecordInvalid: there is no text or an empty one, or a parameter is unknown or wrong; names the record.
     """
     identity = record.get("id")
     try:
@@ -111,10 +111,11 @@ def generation_request(
 
 
 def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
-    """Read a record of classification. Its labels are data: they are used unless the job sets some.
+    """Read a record of classification. Its labels are data, and are used unless the job sets labels.
 
     Raises:
-        RecordInvalid: no text, an empty one, no labels, an unknown or wrong parameter; names the record.
+        RecordInvalid: there is no text or an empty one, there are no labels, or a parameter is unknown or wrong; names
+            the record.
     """
     identity = record.get("id")
     try:
@@ -151,10 +152,10 @@ def texts_of(record: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, tu
 
 
 def parameters_of(record: Mapping[str, Any], text_field: str, known: tuple[str, ...]) -> dict[str, Any]:
-    """The parameters that a record carries, in either form.
+    """Return a record's parameters, in either form.
 
     Raises:
-        Invalid: a field that can only be a mistaken parameter.
+        Invalid: a field can only be a mistyped parameter.
     """
     nested = record.get("parameters")
     if nested is not None and not isinstance(nested, dict):

@@ -1,4 +1,4 @@
-"""Files of lines as people have them: plain or gzip, with or without a byte order mark."""
+"""Files of lines: plain or gzip, with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import IO
 
 from promotion.errors import Invalid
 
-# Windows' editors and shells put it before the first line; RFC 8259 lets a reader pass over it.
+# Editors and shells on Windows write it before the first line; RFC 8259 lets a reader ignore it.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for reading bytes, unpacked where it is gzip, whatever its name.
+    """Open `path` for reading bytes; gzip is detected by content, and unpacked.
 
     Raises:
-        Invalid: the gzip file is damaged or not whole; raised where reading it meets that.
+        Invalid: the gzip file is damaged or truncated; raised when the read reaches that place.
     """
     with path.open("rb") as stream:
         packed = stream.read(2) == _GZIP

@@ -1,1 +1,1 @@
-"""From outputs and references to metrics that a gate can judge, and pictures that a person can."""
+"""Scoring of outputs against references: metrics for gates, and pictures for people."""

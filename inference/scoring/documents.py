@@ -1,4 +1,4 @@
-"""The JSON documents that a score is given: approval, gates, metrics of the live version, baseline."""
+"""Reading of the JSON documents for a score: approval, gates, metrics of the live version, baseline."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def read_baseline(path: Path | None) -> dict[str, Any] | None:
     """Read a baseline, with the constraints.json that SageMaker writes beside its statistics.json.
 
     Returns:
-        The baseline; of a file that can't be read the reason, with which its drift, or its constraints, are reported as not
-        measured. None if no path is given.
+        The baseline; for an unreadable file the reason, with which drift or constraints are reported as not measured.
+        None if no path is given.
 
     Raises:
         Invalid: there is no such file.
@@ -50,7 +50,7 @@ def read_baseline(path: Path | None) -> dict[str, Any] | None:
 
 
 def _object(path: Path, problem: str) -> dict[str, Any]:
-    """The object in a JSON file; under `problem` the reason where it holds none."""
+    """Return the object in a JSON file; if there is none, an object with the reason under `problem`."""
     try:
         found = load_value(path.read_bytes())
     except FileNotFoundError:
@@ -61,12 +61,12 @@ def _object(path: Path, problem: str) -> dict[str, Any]:
 
 
 def beside(path: Path | None, name: str) -> Path | None:
-    """The baseline may come in the folder that the approval came in."""
+    """Return the file `name` beside `path` if it exists; a baseline may be in the approval's folder."""
     return path.with_name(name) if path and path.with_name(name).exists() else None
 
 
 def gates_of(document: Any) -> list[dict[str, Any]]:
-    """Gates as promotion.toml has them: a list, or under `gates`."""
+    """Return gates in the form of promotion.toml, from a list or from an object's `gates`."""
     if isinstance(document, dict):
         document = document.get("gates", [])
     if document is None:

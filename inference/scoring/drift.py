@@ -1,6 +1,6 @@
 """Input drift against the training data: population stability index (PSI) of length and vocabulary.
 
-By convention 0.1 is a shift worth a look and 0.25 a different population.
+By convention 0.1 is a moderate shift, and 0.25 a different population.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VOCABULARY = 200
 
 
 def profile(texts: Iterable[str]) -> dict[str, Any]:
-    """A baseline: the shares of texts by length, and of the commonest words."""
+    """Return a baseline: the shares of texts by length, and of the most common words."""
     lengths, words = _counted(texts)
     if not lengths:
         raise Invalid("baseline", "there is no text to make one from.")
@@ -35,10 +35,10 @@ def profile(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def drift(baseline: Mapping[str, Any], texts: Iterable[str]) -> dict[str, float]:
-    """The population stability index of `texts` against `baseline`, for length and for vocabulary.
+    """Return the population stability index of `texts` against `baseline`, for length and for vocabulary.
 
     Raises:
-        Invalid: the baseline is not one of ours.
+        Invalid: the baseline is no profile of `profile`.
     """
     try:
         edges, expected_lengths = list(baseline["length"]["edges"]), list(baseline["length"]["shares"])
@@ -61,9 +61,9 @@ def drift(baseline: Mapping[str, Any], texts: Iterable[str]) -> dict[str, float]
 
 
 def stability_index(expected: Sequence[float], counts: Sequence[float]) -> float:
-    """Sum of (actual - expected) ln(actual / expected).
+    """Return the sum of (actual - expected) ln(actual / expected).
 
-    Half an observation is added to each bin: an empty one would otherwise be infinitely surprising.
+    Half an observation is added to each bin, because an empty bin would make the index infinite.
     """
     total = sum(counts) + len(counts) / 2
     floor = 0.5 / total
@@ -86,7 +86,7 @@ def _counted(texts: Iterable[str]) -> tuple[Counter[int], Counter[str]]:
 
 
 def _quantiles(lengths: Counter[int]) -> list[int]:
-    """The inner edges of bins that hold about a tenth each; fewer where lengths repeat."""
+    """Return the inner edges of bins with about a tenth of the values each; fewer bins if lengths repeat."""
     edges: list[int] = []
     passed, total = 0, lengths.total()
     for length in sorted(lengths):

@@ -1,6 +1,6 @@
 """Outputs, references and inputs, joined by id.
 
-References are held in memory (they are what people wrote); outputs and inputs pass through line by line.
+References are kept in memory, because people wrote them and they are few; outputs and inputs are read line by line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REFERENCE_FIELDS = (
     "output",
 )
 INPUT_FIELDS = ("text_inputs", "inputs", "sequences", "sequence", "text", "article")
-# Of a slice field: more different values than this and it is an identifier, not a property.
+# A slice field with more distinct values than this is an identifier, and not a property.
 MOST_SLICES = 20
 
 log = logging.getLogger("inference")
@@ -38,7 +38,7 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answered text. `part` is its place in the record's list, if `listed`."""
+    """One answered text. `part` is its index in the record's list, if `listed`."""
 
     id: str
     part: int
@@ -50,14 +50,14 @@ class Prediction:
 
 @dataclass(slots=True)
 class References:
-    """References by record id, and the fields that came with them."""
+    """References by record id, with their other fields."""
 
     values: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
     duplicates: int = 0
 
     def of(self, answer: Prediction) -> tuple[str, ...] | None:
-        """Return an answer's references: for a list of texts one each, for a single text alternatives."""
+        """Return an answer's references: one for each text of a list, or alternatives for a single text."""
         value = self.values.get(answer.id)
         if answer.listed and isinstance(value, list):
             value = value[answer.part] if answer.part < len(value) else None
@@ -67,7 +67,7 @@ class References:
 
 
 class _Unusable:
-    """Lines that can't be used: an error where all are such, else a warning that names the first."""
+    """Lines that can't be used: an error if no line can be used, else a warning that names the first."""
 
     def __init__(self, kind: str) -> None:
         self._kind, self._count = kind, 0
@@ -95,18 +95,18 @@ def files_under(path: Path) -> list[Path]:
 
 
 def key_of(record_id: Any) -> str:
-    """An id as it is joined: 7, 7.0 (a data frame's 7) and "7" are the same record."""
+    """Return an id as the key for joining: 7, 7.0 (a data frame's 7) and "7" are the same record."""
     if isinstance(record_id, float) and record_id.is_integer():
         record_id = int(record_id)
     return str(record_id)
 
 
 def read_references(path: Path, name: str | None) -> References:
-    """All references under `path`; `name` is the field that holds them, else the first known one is taken.
+    """Read all references under `path` from the field `name`, else from the first known field.
 
     Raises:
-        Invalid: no line can be used: no such field, ids missing. Where some can, the others are logged, and their outputs
-            count as without a reference.
+        Invalid: no line can be used, because the field or ids are missing. If some lines can be used, the others are
+            logged, and their outputs count as without a reference.
     """
     found, unusable = References(), _Unusable("reference")
     for file in files_under(path):
@@ -142,7 +142,7 @@ def read_input_fields(path: Path, wanted: Mapping[str, Any]) -> dict[str, dict[s
 
 
 def input_texts(path: Path) -> Iterator[tuple[str, str]]:
-    """Each input's id and text, for drift and samples; a line that can't be read is left to its error."""
+    """Yield each input's id and text, for drift and samples; lines that can't be read are skipped."""
     for file in files_under(path):
         for _, record in _records(file):
             value = next((record[name] for name in INPUT_FIELDS if record.get(name)), None)
@@ -152,10 +152,11 @@ def input_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def predictions(path: Path, runs: list[Run], *, need_id: bool = True) -> Iterator[list[Prediction]]:
-    """Each output line's answers; what its worker counted is put into `runs`.
+    """Yield each output line's answers; the counts of its worker are added to `runs`.
 
     Raises:
-        Invalid: no line can be joined: none has an id, or is an answer. Where some can, each other is an error.
+        Invalid: no line can be joined, because none has an id or is an answer. If some can, each other line is an
+            error.
     """
     unusable, joined = _Unusable("output"), False
     for file in files_under(path):
@@ -184,7 +185,7 @@ def _answers(line: bytes, place: str, runs: list[Run], need_id: bool) -> list[Pr
 
 def _prediction(value: Any, part: int, place: str, runs: list[Run], need_id: bool, listed: bool) -> Prediction:
     if isinstance(value, dict) and isinstance(value.get("SageMakerOutput"), dict):
-        # A job that joined its input: the answer is under a key of its own.
+        # If the job joined input and output, the answer is under its own key.
         value = {**value, **value["SageMakerOutput"]}
     if not isinstance(value, dict):
         raise Invalid(place, "is not an object.")
@@ -201,7 +202,7 @@ def _prediction(value: Any, part: int, place: str, runs: list[Run], need_id: boo
 
 
 def _add_run(runs: list[Run], told: Any, place: str) -> None:
-    """Add what a worker counted; what is none is passed over, as a container of somebody else's writes what it likes."""
+    """Add a worker's counts; other values are ignored, because other containers may use the field differently."""
     try:
         runs.append(Run.of_json(load_value(told) if isinstance(told, bytes) else told))
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
@@ -209,7 +210,7 @@ def _add_run(runs: list[Run], told: Any, place: str) -> None:
 
 
 def _records(file: Path, unusable: _Unusable | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line's number and record; what can't be read is passed over, and put into `unusable`."""
+    """Yield each line's number and record; unreadable lines are skipped and added to `unusable`."""
     for number, line in _lines(file):
         try:
             yield number, without_surrogates(decode_record(line), line)

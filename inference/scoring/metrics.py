@@ -21,7 +21,7 @@ EXACT = "exact_match"
 CORPUS = ("chrf", "bleu")
 CLASSIFICATION = ("accuracy", "macro_f1")
 RESAMPLES = 1_000
-# Beyond this many records a resample of all of them says no more, and takes minutes.
+# With more records than this, resampling all of them adds no precision and takes minutes.
 _MOST_RESAMPLED = 50_000
 _CORPUS_RESAMPLES, _MOST_OF_A_CORPUS = 100, 1_000
 _WORD = re.compile(r"\w")
@@ -51,13 +51,13 @@ class Estimate:
 
 
 def text_scorer() -> Scorer:
-    """ROUGE as rouge-score has it by default: no stemming."""
+    """Return a ROUGE scorer with the defaults of rouge-score: no stemming."""
     scorer: Scorer = rouge_scorer.RougeScorer(list(ROUGE))
     return scorer
 
 
 def text_scores(scorer: Scorer, prediction: str, references: Sequence[str]) -> dict[str, float]:
-    """ROUGE F-measures and exact match; of several references the one that fits best counts."""
+    """Return ROUGE F-measures and exact match; with several references the best one counts."""
     scores = scorer.score_multi(references, prediction)
     found = {name: float(scores[name].fmeasure) for name in ROUGE}
     found[EXACT] = float(any(_plain(prediction) == _plain(reference) for reference in references))
@@ -75,13 +75,13 @@ def rouge_applies(references: Sequence[str]) -> bool:
 
 
 def mean_estimates(scores: Numbers, *, seed: int = 0) -> list[Estimate]:
-    """The mean of each column of `scores`, shape (records, metrics)."""
+    """Return the mean of each column of `scores`, shape (records, metrics), with its interval."""
     count, columns = scores.shape
     if not count:
         return []
     means = scores.mean(axis=0)
     if count > _MOST_RESAMPLED:
-        # So many records make the mean normal.
+        # With this many records the mean is approximately normal.
         spread = 1.96 * scores.std(axis=0, ddof=1) / np.sqrt(count)
         low, high = means - spread, means + spread
     else:
@@ -98,10 +98,10 @@ def corpus_estimates(
 ) -> dict[str, tuple[Estimate, str]]:
     """Return corpus chrF and BLEU by sacrebleu, from 0 to 100, each with its signature.
 
-    BLEU counts runs of words, and where `language` puts no spaces between them, runs of characters.
+    BLEU counts n-grams of words, or of characters if `language` is written without spaces between words.
     """
     found: dict[str, tuple[Estimate, str]] = {}
-    # sacrebleu wants one list for each place among a record's references.
+    # sacrebleu expects one list for each index of a record's references.
     places = max(map(len, references))
     streams = [[row[place] if place < len(row) else None for row in references] for place in range(places)]
     for name in names:
@@ -109,15 +109,16 @@ def corpus_estimates(
         metric = CHRF() if name == "chrf" else BLEU(effective_order=len(outputs) == 1, tokenize=tokens)
         try:
             score = metric.corpus_score(list(outputs), streams, n_bootstrap=RESAMPLES if len(outputs) > 1 else 1)
-            # Its bootstrap has no public name; without one, the interval is the value.
+            # sacrebleu's bootstrap is private; if it is missing, the interval is the value.
             middle, half = float(getattr(score, "_mean", score.score)), float(getattr(score, "_ci", 0.0))
         except TypeError:
-            # Its bootstrap takes the mean of floats and NumPy's where a resample is worth nothing, and Python's refuses that.
+            # sacrebleu's bootstrap mixes Python's floats with NumPy's if a resample scores 0, which Python's mean
+            # refuses.
             score = metric.corpus_score(list(outputs), streams)
             middle, half = _corpus_interval(metric, outputs, streams, score.score)
         if half < 0 or np.isnan(half):
             middle, half = score.score, 0.0
-        # A perfect corpus has 100.00000000000004 of sacrebleu.
+        # sacrebleu returns 100.00000000000004 for a perfect corpus.
         value, low, high = (float(np.clip(each, 0, 100)) for each in (score.score, middle - half, middle + half))
         estimate = Estimate(value, low, high, len(outputs))
         found[name] = (estimate, str(metric.get_signature()))
@@ -147,12 +148,12 @@ class Confusion:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]]) -> Confusion:
-        """`pairs` are (reference, prediction)."""
+        """Count `pairs` of (reference, prediction)."""
         return cls.counted(Counter(pairs))
 
     @classmethod
     def counted(cls, pairs: Mapping[tuple[str, str], int]) -> Confusion:
-        """`pairs` are (reference, prediction), each with how often it occurs."""
+        """Make a matrix of `pairs` of (reference, prediction), each with its count."""
         labels = tuple(sorted({label for pair, times in pairs.items() if times for label in pair}))
         place = {label: index for index, label in enumerate(labels)}
         counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
@@ -163,9 +164,9 @@ class Confusion:
         return cls(labels, counts)
 
     def estimates(self, *, seed: int = 0) -> dict[str, Estimate]:
-        """Accuracy and macro F1. Resampling records is drawing cells anew, whatever their number."""
+        """Return accuracy and macro F1; drawing cells from a multinomial is the same as resampling records."""
         total = int(self.counts.sum())
-        # Only cells that hold something can be drawn: of 500 labels there are a quarter of a million.
+        # Only cells with counts can be drawn; with 500 labels there are 250,000 cells.
         rows, columns = np.nonzero(self.counts)
         times = self.counts[rows, columns]
         random, shares = np.random.default_rng(seed), times / total
@@ -183,9 +184,9 @@ class Confusion:
 
 
 def _rates(rows: Places, columns: Places, times: Places, labels: int) -> tuple[float, float]:
-    """Accuracy and macro F1, of cells by their reference and answer and how often each occurs.
+    """Return accuracy and macro F1 of cells, given by reference, answer and count.
 
-    Macro F1 is the mean over labels that occur, as reference or as answer, as scikit-learn has it.
+    Macro F1 is the mean over labels that occur as reference or as answer, as in scikit-learn.
     """
     right = np.bincount(rows, times * (rows == columns), labels)  # (labels,)
     seen = np.bincount(rows, times, labels) + np.bincount(columns, times, labels)  # 2 tp + fn + fp

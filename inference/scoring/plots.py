@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from inference.records.counts import Latencies
 from inference.scoring.metrics import Confusion, Estimate
 
-# Dark enough on white, and told apart by people who confuse red and green: each has a shape of its own besides.
+# Dark enough on white, and distinguishable for people with red-green blindness; each also has its own shape.
 THIS, LIVE, GATE, INK, PALE = "#1f5fa8", "#6b7280", "#b3261e", "#1f2937", "#e5e7eb"
 _TITLES = {
     "rouge1": "ROUGE-1",
@@ -43,10 +43,11 @@ _TITLES = {
     "mrr": "MRR",
 }
 _NDCG = "ndcg_at_"
-# On a scale to 100, drawn on one to 1.
+# Metrics on a scale to 100, which are drawn on a scale to 1.
 _PERCENT = frozenset({"chrf", "bleu"})
 _MOST_CONFUSED = 20
-# Twice as wide in pixels as a mail's column, and so few inches that 10 points are still legible where a phone halves that again.
+# Twice a mail column's width in pixels, and small in inches, so that text of 10 points is legible at half the size on a
+# phone.
 WIDTH_INCHES, DPI = 5.2, 210
 
 
@@ -109,7 +110,7 @@ def draw_metrics(
         failed = any(not kept(one.value) for _, _, kept in verdicts)
         number = f"{one.value:.3f}" if scale == 1 else f"{one.value:.1f}"
         verdict = ("\ngate failed" if failed else "\ngate passed") if verdicts else ""
-        # In a column of their own, where no dot or gate can lie on them.
+        # In their own column, so that no dot or gate covers them.
         axes.text(1.04, row, number + verdict, va="center", fontsize=10, linespacing=1.1, color=GATE if failed else INK)
     axes.set_yticks(range(len(names)), [title_of(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.75)
@@ -137,7 +138,7 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
     figure = Figure(figsize=(WIDTH_INCHES, 2.4), dpi=DPI)
     axes = figure.add_subplot()
     places = sorted(latencies.bins)
-    # Five of the counting bins a bar: 10 % wide, which the eye can tell apart.
+    # Each bar has five of the counting bins, so that it is 10 % wide and visible.
     bars: dict[int, int] = {}
     for place in places:
         bars[place // 5] = bars.get(place // 5, 0) + latencies.bins[place]
@@ -156,11 +157,11 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
             fontsize=10,
             color=GATE,
             va="top",
-            # The next percentile's line would otherwise go through the words.
+            # Otherwise the next percentile's line would cross the text.
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             zorder=6,
         )
-    # Room for the last percentile's words.
+    # Space for the last percentile's text.
     low, high = axes.get_xlim()
     axes.set_xlim(low, max(high, marks[99] * (high / low) ** 0.28))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -209,14 +210,14 @@ def draw_confusion(path: Path, confusion: Confusion) -> str:
 
 
 def draw_comparison(path: Path, metric: str, rows: Sequence[Compared]) -> str:
-    """Each candidate with its 95 % interval, in the order given, best first; returns the text alternative."""
+    """Draw each candidate with its 95 % interval, in the given order, best first; return the text alternative."""
     title = title_of(metric).removesuffix(" / 100")
     figure = Figure(figsize=(8, 1.3 + 0.5 * len(rows)), dpi=130)
     axes = figure.add_subplot()
     most = 100 if metric in _PERCENT else 1
     for place, row in enumerate(rows):
         one = row.estimate
-        # Told apart without colour too: the best is filled, and stands first.
+        # Distinguishable without colour: the best one is filled, and first.
         colour = THIS if place == 0 else LIVE
         axes.plot([one.low, one.high], [place, place], color=colour, linewidth=3, solid_capstyle="butt", alpha=0.45)
         axes.plot(one.value, place, "o", markersize=9, color=colour, markerfacecolor=colour if place == 0 else "white")
@@ -256,8 +257,8 @@ def _draw_bound(axes: Any, gate: Bound, row: int, scale: int) -> list[tuple[bool
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture; the same numbers make the same file."""
-    # Air around it, in inches: on a dark ground the white ends where the picture does.
+    """Write a picture; the same numbers give the same file."""
+    # A margin in inches, because on a dark background the white ends at the picture's edge.
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-    # No date and no version inside: the same numbers make the same file.
+    # Without date and version, so that the same numbers give the same file.
     figure.savefig(path, metadata={"Software": None})

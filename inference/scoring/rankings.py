@@ -72,10 +72,10 @@ class _Sorted:
 def ranking(
     query: Places, gain: Floats, score: Floats, *, cutoffs: Sequence[int] = CUTOFFS, relevant_from: float = 0.5
 ) -> Judged:
-    """NDCG@k, MAP and MRR: means over the queries that have a relevant record.
+    """Return NDCG@k, MAP and MRR as means over the queries with a relevant record.
 
-    Records with equal scores count as in scikit-learn: NDCG takes the mean over all orders of a tie; for MAP and MRR a tie is
-    found when its last record is. So the order of the file changes nothing.
+    Records with equal scores count as in scikit-learn: NDCG is the mean over all orders of a tie; for MAP and MRR all
+    records of a tie have the rank of its last one. So the order of the file has no effect.
 
     Args:
         query: the number of each record's query, shape (n,), in any order.
@@ -106,7 +106,7 @@ def ranking(
 
 
 def _ndcg(found: _Sorted, ideal: Floats, k: int) -> Floats:
-    """NDCG@k of each query, NaN where no record is relevant."""
+    """Return NDCG@k of each query, NaN if no record is relevant."""
     discount = np.where(found.rank <= k, 1 / np.log2(found.rank + 1), 0.0)  # (n,)
     gains = np.add.reduceat(found.gain, found.tie) / found.tie_sizes
     reached = found.sums(gains * np.add.reduceat(discount, found.tie))
@@ -115,7 +115,7 @@ def _ndcg(found: _Sorted, ideal: Floats, k: int) -> Floats:
 
 
 def _precision_and_rank(found: _Sorted, relevant_from: float) -> tuple[Floats, Floats]:
-    """Average precision and reciprocal rank of each query, NaN where no record is relevant."""
+    """Return average precision and reciprocal rank of each query, NaN if no record is relevant."""
     hits = np.add.reduceat((found.gain >= relevant_from).astype(np.float64), found.tie)  # (ties,)
     relevant = found.sums(hits)
     before = np.r_[0.0, np.cumsum(relevant)[:-1]]
@@ -126,7 +126,7 @@ def _precision_and_rank(found: _Sorted, relevant_from: float) -> tuple[Floats, F
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Each quotient, NaN where the divisor is 0."""
+    """Return each quotient, NaN if the divisor is 0."""
     found: Floats = np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
     return found
 

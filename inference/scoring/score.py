@@ -44,7 +44,7 @@ log = logging.getLogger("inference")
 
 @dataclass(slots=True)
 class _Scored:
-    """Numbers kept of each output; texts are not kept."""
+    """Numbers of each output; texts are not kept in memory."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     keys: list[tuple[str, int]] = field(default_factory=list)
@@ -71,13 +71,13 @@ def score(
     baseline: Mapping[str, Any] | None = None,
     table: TableOptions | None = None,
 ) -> dict[str, Any]:
-    """Write metrics.json and its pictures into `output`, and return the metrics.
+    """Write metrics.json and its pictures to `output`, and return the metrics.
 
     Without references only counts, speed and drift are measured. Numbers and classes are scored as a
     table (inference/scoring/table_score.py).
 
     Raises:
-        Invalid: an output or a reference that can't be joined, with file and line.
+        Invalid: an output or a reference can't be joined; names file and line.
     """
     started = time.perf_counter()
     if is_tabular(outputs, task):
@@ -99,7 +99,7 @@ def score(
     scored = _judge(outputs, wanted, runs, translates, joins=references is not None)
     totals = Totals.of(runs)
     classified = bool(scored.pairs)
-    # translation_en_to_ja ends with what it translates into.
+    # A task such as translation_en_to_ja ends with the target language.
     language = (task or "").rpartition("_")[2] if "_to_" in (task or "") else ""
     estimates, confusion, signatures = _estimates(scored, language)
     document: dict[str, Any] = {
@@ -131,12 +131,12 @@ def score(
 def _written(
     document: dict[str, Any], output: Path, approval: Mapping[str, Any] | None, started: float
 ) -> dict[str, Any]:
-    """Write metrics.json, stamped with what the run stood for."""
+    """Write metrics.json with the fields that identify its run."""
     document |= {name: approval[name] for name in STAMPED if approval and approval.get(name) is not None}
     document["scoring_seconds"] = round(time.perf_counter() - started, 3)
     path = output / "metrics.json"
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
-    # Half a character, which JSON can write and UTF-8 can't, is no reason to lose a score.
+    # A lone surrogate, which UTF-8 can't encode, must not lose a score.
     path.write_bytes(f"{text}\n".encode(errors="replace"))
     counts = document["counts"]
     log.info("scored %d records, %d errors, into %s", counts["records"], counts["errors"], path)
@@ -179,7 +179,7 @@ def _judge(outputs: Path, wanted: References, runs: list[Run], translates: bool,
         scored.errors += any(part.error for part in line)
         for part in line if joins else ():
             key = (part.id, part.part)
-            # A line without an id (or no JSON) is an error, and no duplicate.
+            # A line without an id or without JSON is an error, and not a duplicate.
             if key in seen and not (part.error and part.id == key_of(None)):
                 scored.duplicates += 1
                 continue
@@ -188,10 +188,11 @@ def _judge(outputs: Path, wanted: References, runs: list[Run], translates: bool,
             if references is None:
                 scored.missing += not part.error
             elif scored.rows and not part.error and (part.label is not None) != bool(scored.pairs):
-                # The first answer says whether the model writes texts or chooses labels.
+                # The first answer shows whether the model generates texts or classifies.
                 scored.errors += 1
             elif part.label is not None:
-                # Of several right classes it is the answered one; a wrong answer counts against the first.
+                # With several right classes, the answered one is the reference; a wrong answer is compared with the
+                # first.
                 right = part.label if part.label in references else references[0]
                 scored.pairs.append((right, part.label))
                 scored.rows.append({"accuracy": float(part.label == right)})
@@ -259,7 +260,7 @@ def _throughput(totals: Totals) -> dict[str, float]:
 
 
 def _drift(baseline: Mapping[str, Any] | None, inputs: Path | None) -> dict[str, Any]:
-    """`drift`, and the reason as `drift_problem` where a baseline can't be used: the other metrics stay."""
+    """Return `drift`, or the reason as `drift_problem` if the baseline can't be used; other metrics are unaffected."""
     if baseline and baseline.get(BASELINE_PROBLEM):
         return {"drift": {}, "drift_problem": f"Drift was not measured: baseline: {baseline[BASELINE_PROBLEM]}"}
     if not baseline or inputs is None or "vocabulary" not in baseline:
@@ -271,7 +272,7 @@ def _drift(baseline: Mapping[str, Any] | None, inputs: Path | None) -> dict[str,
 
 
 def _slices(scored: _Scored, wanted: References, inputs: Path | None) -> dict[str, Any]:
-    """Each metric by each text field that takes a few different values among the scored records."""
+    """Return each metric by each text field with few distinct values among the scored records."""
     keys = {key for key, _ in scored.keys}
     fields = {**(read_input_fields(inputs, dict.fromkeys(keys)) if inputs else {}), **wanted.fields}
     slices: dict[str, Any] = {}
@@ -290,7 +291,7 @@ def _slices(scored: _Scored, wanted: References, inputs: Path | None) -> dict[st
 
 
 def _samples(outputs: Path, inputs: Path | None, scored: _Scored, wanted: References) -> list[dict[str, Any]]:
-    """Five records from worst to best, read once more: their texts were not kept."""
+    """Return five records from worst to best, by reading the files again, because texts are not kept in memory."""
     if not scored.rows:
         return []
     primary = "accuracy" if scored.pairs else "rougeL"
@@ -328,7 +329,7 @@ def _draw(
     gates: Sequence[Mapping[str, Any]],
     live: Mapping[str, Any] | None,
 ) -> dict[str, str]:
-    """The pictures, each with its text alternative."""
+    """Draw the pictures; return each with its text alternative."""
     bounds = [
         plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
     ]
@@ -343,7 +344,7 @@ def _draw(
 
 
 def _title(approval: Mapping[str, Any]) -> str:
-    """Return group, version and environment of the metrics, as far as the approval names them."""
+    """Return group, version and environment of the metrics, if the approval names them."""
     parts = [str(approval.get("model_package_group") or "Metrics")]
     if approval.get("model_package_version") is not None:
         parts.append(f"v{approval['model_package_version']}")

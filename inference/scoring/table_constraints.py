@@ -16,7 +16,7 @@ from inference.scoring.tables import Table, class_name
 from promotion.errors import Invalid
 
 MOST_VIOLATIONS = 100
-# As Model Monitor's own baseline jobs write them: every value has to be of the type, and of the known ones.
+# The defaults of Model Monitor's baseline jobs: every value must be of the type, and be a known one.
 _SHARE, _DISTANCE = 1.0, 0.1
 _OFF = "Disabled"
 
@@ -26,15 +26,15 @@ def violations(constraints: Mapping[str, Any], table: Table, distance: Mapping[s
 
     Args:
         constraints: The content of constraints.json.
-        table: Today's input.
+        table: The current input.
         distance: Kolmogorov-Smirnov distance to the baseline, by column of numbers.
 
     Returns:
-        `feature_name`, `constraint_check_type` and `description` of each violation, 100 at most; parts of a wrong type
-        constrain nothing.
+        `feature_name`, `constraint_check_type` and `description` of each violation, 100 at most; constraints of a wrong
+        type are ignored.
 
     Raises:
-        Invalid: a number in it is none that could be compared.
+        Invalid: a number in the constraints can't be compared.
     """
     config = _mapping(constraints.get("monitoring_config"))
     if config.get("evaluate_constraints") == _OFF:

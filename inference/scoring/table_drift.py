@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 BINS = 10
 QUANTILES = 101
-# More different values than this and a text column names things rather than kinds.
+# A text column with more distinct values than this has identifiers rather than categories.
 MOST_CATEGORIES = 50
 
 
@@ -42,13 +42,13 @@ def table_drift(baseline: Mapping[str, Any], table: Table) -> tuple[dict[str, fl
 
     Args:
         baseline: a profile of `profile_table`, or the content of SageMaker's statistics.json.
-        table: today's input.
+        table: the current input.
 
     Returns:
         Index by column, and distance by column of numbers, from 0 to 1.
 
     Raises:
-        Invalid: the baseline is neither, or a column of it has another form.
+        Invalid: the baseline is neither of them, or a column of it has another form.
     """
     stability: dict[str, float] = {}
     distance: dict[str, float] = {}
@@ -81,10 +81,10 @@ def baseline_columns(baseline: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compared(expected: Mapping[str, Any], table: Table, name: str) -> tuple[float | None, float | None]:
-    """Index and distance of a column; None for a column of numbers without one, and for the distance of categories.
+    """Return index and distance of a column; None for a column of numbers without any, and for categories' distance.
 
     Raises:
-        ValueError: the baseline's numbers are none, or of different lengths.
+        ValueError: the baseline's values are no numbers, or its lists have different lengths.
     """
     if expected["kind"] == "numeric":
         values = table.numbers(name)
@@ -102,7 +102,7 @@ def _compared(expected: Mapping[str, Any], table: Table, name: str) -> tuple[flo
 
 
 def _feature(feature: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
-    """A column of SageMaker's statistics.json."""
+    """Read a column of SageMaker's statistics.json."""
     name = str(feature.get("name", ""))
     buckets = _at(feature, "numerical_statistics", "distribution", "kll", "buckets")
     if buckets:
@@ -182,7 +182,7 @@ def _shares(counts: Sequence[float]) -> list[float]:
 def _distance(quantiles: Floats, values: Floats) -> float:
     """Return the Kolmogorov-Smirnov distance; the baseline's distribution is given by its quantiles."""
     values = np.sort(values)
-    # Equal quantiles are a jump: the cumulative share is that of the last of them.
+    # Equal quantiles are a step of the distribution: the cumulative share is that of the last one.
     points, last = np.unique(quantiles[::-1], return_index=True)
     shares = (len(quantiles) - 1 - last) / (len(quantiles) - 1)
     expected = np.interp(values, points, shares, left=0.0, right=1.0)

@@ -1,4 +1,4 @@
-"""Drift and constraint violations of a run's inputs that are a table."""
+"""Drift and constraint violations of a run's tabular inputs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from promotion.names import BASELINE_PROBLEM, CONSTRAINTS_PROBLEM
 
 
 def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | None) -> dict[str, Any]:
-    """Compare inputs with a baseline; what can't be compared leaves the metrics of the answers as they are.
+    """Compare inputs with a baseline; a failed comparison doesn't affect the metrics of the answers.
 
     Args:
         inputs: the inputs of the run.
-        baseline: a profile of `profile_table`, or SageMaker's statistics.json, with its constraints under `constraints`; or the
-            reason why it can't be read under `baseline_problem`, and that of its constraints under `constraints_problem`.
-        header: whether CSV files begin with names.
+        baseline: a profile of `profile_table`, or SageMaker's statistics.json, with its constraints under
+            `constraints`. If it can't be read, the reason is under `baseline_problem`; for its constraints, under
+            `constraints_problem`.
+        header: whether CSV files begin with column names.
 
     Returns:
-        Parts of the metrics document: `drift`, `ks`, with constraints `violations`, and `drift_problem` if something was not
-        measured.
+        Parts of the metrics document: `drift`, `ks`, `violations` if there are constraints, and `drift_problem` if
+        something was not measured.
     """
     found: dict[str, Any] = {"drift": {}, "ks": {}}
     problems: list[str] = []
@@ -57,7 +58,8 @@ def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | No
 def _by_position(baseline: Mapping[str, Any], table: Table) -> tuple[Mapping[str, Any], Table]:
     """Name the columns of a file without names as SageMaker's baselines do: `_c0`, `_c1`, … by position.
 
-    A baseline with one column more has the target, which Model Monitor expects in the first column, and inputs lack:
+    A baseline with one more column includes the target, which is in the first column for Model Monitor, but not in
+    inputs:
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-create-baseline.html
     """
     names = [each.get("name") for each in _features(baseline)]
@@ -82,7 +84,7 @@ def _without(name: object, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _missing(names: list[str], measured: Mapping[str, float]) -> str:
-    """Say which columns of the baseline the input lacks; empty if it has all."""
+    """Return a sentence with the baseline's columns that the input lacks; empty if it has all."""
     if not names:
         return ""
     if not measured:

@@ -24,33 +24,34 @@ RANKING = "ranking"
 TASKS = (REGRESSION, BINARY, MULTICLASS, RANKING)
 RESAMPLES = 200
 CELL_RESAMPLES = 1_000
-# More rows than this make resamples of fewer rows, whose spread is scaled ("m out of n").
+# With more rows than this, resamples have fewer rows and their spread is scaled (m out of n bootstrap).
 MOST_RESAMPLED = 20_000
 CALIBRATION_BINS = 10
-# Log loss of a certain and wrong answer would be infinite.
+# Probabilities are clipped by this, because log loss of a certain and wrong answer would be infinite.
 _SMALLEST_PROBABILITY = 1e-15
-# A reference this close to 0 makes a relative error of nothing; scikit-learn's own bound.
+# The least denominator of a relative error, as in scikit-learn.
 _SMALLEST_DIVISOR = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Metrics of a table of answers."""
+    """Metrics of a table of answers, and the values for pictures and slices."""
 
     task: str
     estimates: dict[str, Estimate]
     confusion: Confusion | None = None
-    # For pictures: (n,) each. Truth and answer of a regression, label and score of a binary model.
+    # For pictures, shape (n,) each: truth and answer of a regression, label and score of a binary model.
     truth: Floats = field(default_factory=lambda: np.empty(0))
     answer: Floats = field(default_factory=lambda: np.empty(0))
-    # Each row's values for slices: metric name to values, (n,); of a ranking each query's, (queries,), NaN where it has none.
+    # For slices, values of each row by metric, shape (n,); for rankings of each query, shape (queries,), NaN if it has
+    # none.
     by_row: dict[str, Floats] = field(default_factory=dict)
-    # Of a ranking: the number of each row's query, from 0, (n,).
+    # For rankings, the number of each row's query from 0, shape (n,).
     query_of_row: npt.NDArray[np.int64] | None = None
 
 
 def task_of(truth: Sequence[Any], numeric: bool) -> str:
-    """The task that references suggest: two classes, a few whole numbers or words, or a number each.
+    """Return the references' task: binary for up to two values, multiclass for words or few integers, else regression.
 
     Args:
         truth: the references.
@@ -66,7 +67,7 @@ def task_of(truth: Sequence[Any], numeric: bool) -> str:
 
 
 def regression(truth: Floats, answer: Floats) -> Judged:
-    """RMSE, MAE, R² and MAPE.
+    """Return RMSE, MAE, R² and MAPE.
 
     Args:
         truth: the true values, shape (n,).
@@ -82,7 +83,7 @@ def regression(truth: Floats, answer: Floats) -> Judged:
         rows["mape"] = np.abs(error / truth)
     means = dict(zip(rows, mean_estimates(np.stack(list(rows.values()), axis=1)), strict=True))
     squared = means.pop("mse")
-    # The root keeps the order, so the interval's ends are the roots of the ends.
+    # The square root is monotonic, so the interval's ends are the roots of the MSE's ends.
     rmse = float(sk.root_mean_squared_error(truth, answer))
     estimates = {"rmse": Estimate(rmse, float(np.sqrt(squared.low)), float(np.sqrt(squared.high)), len(truth)), **means}
     if len(truth) > 1 and truth.std() > 0:
@@ -97,7 +98,7 @@ def binary(truth: npt.NDArray[np.bool_], score: Floats, *, threshold: float = 0.
         truth: True for positive records, shape (n,).
         score: the probability of being positive, or any score that grows with it, shape (n,). Metrics of
             probabilities are left out if a score is outside of 0 to 1.
-        threshold: from which score on a record counts as positive.
+        threshold: the least score that counts as positive.
 
     Raises:
         Invalid: there is no row.
@@ -127,7 +128,7 @@ def binary(truth: npt.NDArray[np.bool_], score: Floats, *, threshold: float = 0.
 
 
 def multiclass(truth: Sequence[str], answer: Sequence[str]) -> Judged:
-    """Accuracy and macro F1.
+    """Return accuracy and macro F1.
 
     Args:
         truth: Names of the true classes.
@@ -194,10 +195,10 @@ def _resampled(
     seed: int = 0,
     never_negative: bool = False,
 ) -> dict[str, Estimate]:
-    """Each measure of all rows, with the interval that resampling rows gives.
+    """Return each measure of all rows, with its bootstrap interval.
 
-    A measure that is never negative is larger in resamples, because their noise adds to it: there the interval is that of its
-    spread around the value, and ends at 0.
+    A measure that is never negative is biased upwards in resamples by their noise. Its interval is the resamples'
+    spread around the value, and does not go below 0.
     """
     count = len(truth)
     size = min(count, MOST_RESAMPLED)

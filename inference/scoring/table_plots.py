@@ -14,12 +14,12 @@ from sklearn.calibration import calibration_curve
 from inference.scoring.plots import DPI, GATE, INK, LIVE, PALE, THIS, WIDTH_INCHES, save, title_of
 
 Floats = npt.NDArray[np.float64]
-# So many points draw the same cloud.
+# More points than this don't change the scatter plot.
 MOST_POINTS = 2_000
 
 
 def draw_roc(path: Path, label: Floats, score: Floats, threshold: float) -> str:
-    """The receiver operating characteristic, with the threshold on it; returns the text alternative."""
+    """Draw the receiver operating characteristic with the threshold; return the text alternative."""
     false, true, _ = sk.roc_curve(label, score)
     area = float(sk.auc(false, true))
     decided = score >= threshold
@@ -53,7 +53,7 @@ def draw_calibration(path: Path, label: Floats, probability: Floats) -> str:
 
 
 def draw_residuals(path: Path, truth: Floats, answer: Floats) -> str:
-    """Answers minus references over the references; returns the text alternative."""
+    """Draw the residuals (answer minus reference) by reference; return the text alternative."""
     error = answer - truth
     places = np.random.default_rng(0).permutation(len(truth))[:MOST_POINTS]
     figure = Figure(figsize=(WIDTH_INCHES, 3.0), dpi=DPI)
@@ -75,7 +75,7 @@ def draw_residuals(path: Path, truth: Floats, answer: Floats) -> str:
 
 
 def draw_queries(path: Path, metric: str, by_query: Floats) -> str:
-    """A histogram of a metric over queries, those without a value left out; returns the text alternative."""
+    """Draw a histogram of a metric over the queries that have a value; return the text alternative."""
     values = by_query[np.isfinite(by_query)]
     figure = Figure(figsize=(WIDTH_INCHES, 3.0), dpi=DPI)
     axes = figure.add_subplot()

@@ -1,7 +1,7 @@
 """Metrics JSON and charts of a run of a regression, binary, multiclass or ranking model.
 
-Answers and references are joined by a column that both have, else line by line in the order of the files, as Batch Transform
-keeps it.
+Answers and references are joined by a column that both have, else line by line, because Batch Transform keeps the
+order.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class TableOptions:
     Attributes:
         task: one of TASKS.
         prediction, reference, record_id: columns, by name or by position from 0.
-        query: the column that tells one query of a ranking from another, of the references or of the answers.
-        positive: the class that counts as positive of a binary model.
-        threshold: from which score on a record counts as positive; of a ranking, from which reference on as relevant.
+        query: the column with a ranking's query, in the references or in the answers.
+        positive: the positive class of a binary model.
+        threshold: the least score that counts as positive; for rankings, the least reference that counts as relevant.
         cutoffs: the k of a ranking's NDCG@k.
-        header: whether CSV files begin with names.
+        header: whether CSV files begin with column names.
     """
 
     task: str | None = None
@@ -91,7 +91,7 @@ def is_tabular(outputs: Path, task: str | None) -> bool:
             peeked = [line for line in islice(stream, LINES_PEEKED) if line.strip()]
         if peeked:
             lines = [line.strip().decode("utf-8-sig", errors="replace") for line in peeked]
-            # A text model's file may begin with a line that is broken.
+            # A text model's file may begin with an invalid line.
             return _is_row(lines[0]) and not any(_is_text_answer(line) for line in lines)
     return False
 
@@ -129,20 +129,20 @@ def score_table(
     baseline: Mapping[str, Any] | None = None,
     title: str = "Metrics",
 ) -> dict[str, Any]:
-    """Return the metrics of the answers, and write their pictures into `output`.
+    """Return the metrics of the answers, and write their pictures to `output`.
 
     Returns:
-        The parts of metrics.json that are told from the tables: task, metrics, counts, slices, drift, samples, pictures.
+        The parts of metrics.json from the tables: task, metrics, counts, slices, drift, samples, pictures.
 
     Raises:
-        Invalid: a file that can't be read or joined, a column that is not there, a task that the columns don't fit.
+        Invalid: a file can't be read or joined, a column is missing, or the columns don't fit the task.
     """
     answers = read_table(outputs, header=options.header, what="outputs")
     document: dict[str, Any] = {
         "task": options.task or "", "metrics": {}, "counts": {"records": answers.rows, "errors": 0}, "slices": {},
         "drift": {}, "samples": [],
     }  # fmt: skip
-    # A profile of texts is for another kind of model.
+    # A profile of texts doesn't apply to a table.
     if inputs is not None and baseline and "vocabulary" not in baseline:
         document |= check_inputs(inputs, baseline, header=options.header)
         if (violated := document.get("violations")) is not None:
@@ -173,7 +173,7 @@ def score_table(
 
 
 def _joined(answers: Table, truth: Table, options: TableOptions) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Rows of the answers, and the row of the references that belongs to each."""
+    """Return rows of the answers, and the matching row of the references for each."""
     shared = options.record_id or next(
         (name for name in IDS if name in answers.columns and name in truth.columns), None
     )
@@ -187,11 +187,11 @@ def _joined(answers: Table, truth: Table, options: TableOptions) -> tuple[np.nda
         rows = np.arange(answers.rows)
         return rows, rows
     ours, theirs = answers.find(shared, IDS, "outputs"), truth.find(shared, IDS, "references")
-    # Of an id that the references have twice, the first row.
+    # If the references have an id twice, the first row counts.
     keys, known = (table.columns[name].combine_chunks() for table, name in ((answers, ours), (truth, theirs)))
     found = pa.compute.index_in(keys, value_set=known) if keys.type == known.type else None
     if found is None or found.null_count:
-        # 1.0 is 1 here. Only where it is needed: a million texts of Python's take 60 MB.
+        # Ids as text, so that 1.0 equals 1. Only if needed, because a million Python strings take 60 MB.
         known = pa.array(truth.texts(theirs), pa.string())
         found = pa.compute.index_in(pa.array(answers.texts(ours), pa.string()), value_set=known)
     rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
@@ -203,7 +203,7 @@ def _joined(answers: Table, truth: Table, options: TableOptions) -> tuple[np.nda
 def _judged(
     answers: Table, truth: Table, places: np.ndarray[Any, Any], found: np.ndarray[Any, Any], options: TableOptions
 ) -> tuple[Judged, np.ndarray[Any, Any]]:
-    """Metrics of the joined rows, and which of them had both an answer and a reference."""
+    """Return metrics of the joined rows, and which rows had both an answer and a reference."""
     if options.task == RANKING:
         return _ranking(answers, truth, places, found, options)
     reference = truth.find(options.reference, REFERENCES, "references")
@@ -257,7 +257,7 @@ def _ranking(
 def _queries(
     answers: Table, truth: Table, places: np.ndarray[Any, Any], found: np.ndarray[Any, Any], options: TableOptions
 ) -> np.ndarray[Any, Any]:
-    """The query of each joined row, as text."""
+    """Return the query of each joined row, as text."""
     names = QUERIES if options.query is None else (options.query,)
     known = [(table, rows, name) for table, rows in ((truth, found), (answers, places)) for name in names]
     table, rows, name = next((each for each in known if each[2] in each[0].columns), (truth, found, options.query))
@@ -268,7 +268,7 @@ def _queries(
 
 
 def _numbered(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Number equal texts alike, in the order in which they first come."""
+    """Number texts by first occurrence; equal texts get the same number."""
     numbers: np.ndarray[Any, Any] = pa.array(texts, pa.string()).dictionary_encode().indices.to_numpy()
     return numbers
 
@@ -288,7 +288,7 @@ def _class_columns(answers: Table, options: TableOptions) -> list[str]:
 
 
 def class_of(columns: Sequence[str], scores: Any) -> str:
-    """The class with the largest score: the last part of its column's name."""
+    """Return the class with the largest score: the last part of its column's name."""
     return columns[int(np.argmax(scores))].rpartition(".")[2]
 
 
@@ -311,13 +311,13 @@ def _draw(
     gates: Sequence[Mapping[str, Any]],
     live: Mapping[str, float],
 ) -> dict[str, str]:
-    """The pictures by name, each with its text alternative."""
+    """Draw the pictures; return their text alternatives by name."""
     bounds = [
         plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
     ]
     n, what = _largest_n(judged), "queries" if judged.task == RANKING else "records"
     drawn: dict[str, str] = {}
-    # Errors in the unit of what is predicted have no scale that they could be drawn on.
+    # Errors in the unit of the predicted value have no common scale, and are not drawn.
     shares = {name: estimate for name, estimate in judged.estimates.items() if judged.task != REGRESSION}
     shares.pop("log_loss", None)
     if shares:

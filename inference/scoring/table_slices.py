@@ -14,13 +14,13 @@ from inference.scoring.tables import Table
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
-# Value and number of rows by metric; those by a column's value; and those by column.
+# Value and number of rows: by metric, then by a column's value, then by column.
 Slice = dict[str, dict[str, float | int]]
 Slices = dict[str, dict[str, Slice]]
 
 
 def slices(judged: Judged, truth: Table, rows: Places, keys: Collection[str | None]) -> Slices:
-    """Return each metric by each column of the references that takes a few different values.
+    """Return each metric by each column of the references with few distinct values.
 
     Args:
         judged: the metrics of the joined rows.
@@ -42,7 +42,7 @@ def slices(judged: Judged, truth: Table, rows: Places, keys: Collection[str | No
 
 
 def _slice(judged: Judged, mine: Mask) -> Slice:
-    """Means over some rows or queries, without those that have no value."""
+    """Return means over some rows or queries, without those that have no value."""
     found: Slice = {}
     for metric, each in judged.by_row.items():
         values = each[mine & np.isfinite(each)]
@@ -52,7 +52,7 @@ def _slice(judged: Judged, mine: Mask) -> Slice:
 
 
 def _of_queries(values: Texts, query_of_row: Places) -> Texts:
-    """The value of each query; none at all where a query has several."""
+    """Return a column's value for each query; empty if any query has several values."""
     first = np.unique(query_of_row, return_index=True)[1]
     found: Texts = values[first]
     return found if np.array_equal(found[query_of_row], values) else found[:0]

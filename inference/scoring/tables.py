@@ -1,6 +1,6 @@
-"""Tables from CSV, JSON Lines, JSON and Parquet, for models that answer with numbers and classes.
+"""Tables from CSV, JSON Lines, JSON and Parquet, for models that return numbers and classes.
 
-A file's columns are named by its header, or by their position from 0 where it has none, as SageMaker's CSV for its built-in
+A file's columns are named by its header, or by position from 0 if it has none, like SageMaker's CSV for its built-in
 algorithms. Values are kept as pyarrow columns: a million lines of ten numbers take about 100 MB.
 """
 
@@ -29,7 +29,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Bytes that are read to detect formats and headers.
 _PEEKED_BYTES = 1 << 16
-# Objects that answer for many rows at once, as SageMaker's own algorithms do.
+# Keys of objects with the answers of many rows, as SageMaker's own algorithms return them.
 _LISTS = ("predictions", "instances", "outputs", "results")
 
 
@@ -67,16 +67,16 @@ class Table:
         raise Invalid(what, f"has the columns {listed_names(names)}; name the one that is meant.")
 
     def numbers(self, name: str) -> Floats:
-        """A column as float64, shape (rows,), NaN where a cell is empty or no number."""
+        """Return a column as float64, shape (rows,), NaN if a cell is empty or no number."""
         return _numbers(self.columns[name])
 
     def texts(self, name: str) -> npt.NDArray[np.object_]:
-        """A column as text, shape (rows,): 1.0 and 1 are the same class, and so are true and 1."""
+        """Return a column as text, shape (rows,): 1.0 and 1 are the same class, and so are true and 1."""
         column = self.columns[name].combine_chunks()
         if pa.types.is_nested(column.type):
-            # Lists and maps of Parquet have no dictionary.
+            # Lists and maps of Parquet can't be dictionary-encoded.
             return np.array([class_name(value) for value in column.to_pylist()], dtype=object)
-        # A text once, however many rows have it.
+        # Each distinct text is converted once.
         column = column.dictionary_encode()
         known = np.array([*map(class_name, column.dictionary.to_pylist()), ""], dtype=object)
         found: npt.NDArray[np.object_] = known[column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
@@ -109,15 +109,15 @@ def class_name(value: Any) -> str:
 
 
 def read_table(path: Path, *, header: bool | None = None, what: str = "file") -> Table:
-    """All files under `path` as one table, in the order of their names.
+    """Read all files under `path` as one table, in the order of their names.
 
     Args:
         path: a file or a folder.
-        header: whether CSV files begin with names; None: told by the first two lines.
-        what: how the file is called in errors.
+        header: whether CSV files begin with column names; None detects it by the first two lines.
+        what: the name of the file in errors.
 
     Raises:
-        Invalid: no file, files of different columns, or one that can't be read, with its name.
+        Invalid: there is no file, the files have different columns, or one can't be read; names the file.
     """
     files = [file for file in files_under(path) if file.stat().st_size]
     if not files:
@@ -183,7 +183,7 @@ def is_number(cell: str) -> bool:
 
 
 def _read_json(file: Path, compression: str | None, what: str) -> pa.Table:
-    """JSON Lines, or one JSON document that is a list of rows or holds one."""
+    """Read JSON Lines, or one JSON document that is or contains a list of rows."""
     with pa.input_stream(str(file), compression=compression) as stream:
         raw = stream.read()
     columns: dict[str, list[Any]] = {}
@@ -210,7 +210,7 @@ def _json_rows(raw: bytes, file: Path, what: str) -> Iterator[tuple[int, Any]]:
                 yield from enumerate(_rows_of(_document(text, file, what)), start=1)
                 return
             raise Invalid(what, f"{file.name} line {number} is not JSON.") from None
-        # A mini-batch answers with one document for many rows.
+        # A mini-batch is answered by one document for many rows.
         yield from ((number, row) for row in _rows_of(value, alone=len(lines) == 1))
 
 
@@ -231,7 +231,7 @@ def _rows_of(value: Any, *, alone: bool = True) -> list[Any]:
 
 
 def _flat(value: Any) -> dict[str, Any]:
-    """A row's cells: names of an object, one level deep; positions of a list or of a plain value."""
+    """Return a row's cells: an object's by name, one level deep; a list's or a plain value's by position."""
     if isinstance(value, dict):
         if isinstance(value.get("SageMakerOutput"), (dict, list, int, float, str)):
             joined = value["SageMakerOutput"]
@@ -274,6 +274,6 @@ def _number(value: Any) -> float:
 
 
 def listed_names(names: Sequence[str]) -> str:
-    """The first ten names, each cut to 40 characters, and the number of the others."""
+    """List the first ten names, each truncated to 40 characters, and the number of the others."""
     shown = ", ".join(name[:40] for name in names[:10])
     return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")

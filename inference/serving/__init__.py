@@ -1,13 +1,13 @@
-"""Real time: many clients, one thread that owns the model.
+"""Real-time inference: many clients, and one thread that owns the model.
 
-settings.py  settings of hosting, from the environment
-batcher.py   whole answers: requests of many clients share forward passes
-steps.py     decoders with continuous batching, streamed or whole
-formats.py   a stream's events, in TGI's form and in LMI's
-forms.py     parsing of bodies, form of answers and errors: our own form; tgi_api.py and openai_api.py, theirs
-meter.py     metrics and their text form
+settings.py  settings of hosting, from environment variables
+batcher.py   complete answers: requests of many clients share forward passes
+steps.py     decoders with continuous batching, streamed or complete
+formats.py   a stream's events, in the formats of TGI and LMI
+forms.py     parsing of bodies, formats of answers and errors: our own; those of others: tgi_api.py and openai_api.py
+meter.py     metrics and their text format
 bodies.py    admission of bodies before they are read, and their time limits
-connections.py  time limits of silent connections, and the server
+connections.py  time limits of idle connections, and the server
 app.py       the routes
 """
 
@@ -23,22 +23,22 @@ from promotion.errors import PromotionError
 
 
 class HostFailed(PromotionError):
-    """The model failed on this request, and on it alone."""
+    """The model failed on this request only."""
 
 
 class ModelHost(Protocol):
-    """Connects clients, on the event loop, with the model, on its thread."""
+    """Connects clients on the event loop with the model on its own thread."""
 
     @property
     def alive(self) -> bool:
-        """True while it can answer."""
+        """True while the host can answer requests."""
         ...
 
     async def answers(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
-        """Return for each request an answer for each of its texts. If cancelled, it drops them at once.
+        """Return, for each request, an answer for each of its texts. If cancelled, the requests are dropped at once.
 
         Raises:
-            HostFailed
+            HostFailed: The model failed on a request.
         """
         ...
 
@@ -47,9 +47,9 @@ class ModelHost(Protocol):
         ...
 
     def run(self) -> None:
-        """On the model's thread, until it is stopped."""
+        """Answer requests until stopped; call on the model's thread."""
         ...
 
     def stop(self) -> None:
-        """From any thread."""
+        """Stop answering; may be called from any thread."""
         ...

@@ -36,7 +36,7 @@ from promotion.errors import Invalid
 
 LINES = ("application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 TEXT = ("application/x-text", "text/plain")
-# Existing notebooks ask for text/csv and read JSON Lines from it line by line: that is what they get.
+# Existing notebooks request text/csv and read JSON Lines from the answer, so text/csv gets JSON Lines.
 ACCEPTED = ("application/json", *LINES, "text/csv")
 
 log = logging.getLogger("inference")
@@ -62,7 +62,7 @@ class App:
         """Make the routes of a server.
 
         Args:
-            model: The model, which may be loading still.
+            model: The model, which may still be loading.
             hosting: Limits and time-outs.
             meter: Counters for /metrics.
         """
@@ -90,7 +90,7 @@ class App:
         )
 
     def close(self) -> None:
-        """The server is being stopped; on the event loop."""
+        """Start to close, when the server is being stopped; call on the event loop."""
         self._bodies.close()
 
     async def ping(self, request: Request) -> Response:
@@ -115,7 +115,7 @@ class App:
         return json_response(info(pipeline, limits, self._hosting.most_requests))
 
     async def models(self, request: Request) -> Response:
-        """OpenAI's list, of the one model that there is."""
+        """GET /v1/models: OpenAI's list of models, with the one model."""
         pipeline = self._model.pipeline
         if pipeline is None:
             return problem(503, "The model is still loading.", "overloaded", {"Retry-After": "1"}, openai=True)
@@ -163,7 +163,7 @@ class App:
             response = said(500, str(error), "generation")
         except ClientDisconnect:
             self._meter.gone()
-            # The client is gone.
+            # The client has disconnected.
             response = Response(status_code=499)
         finally:
             if not isinstance(response, _Stream):
@@ -171,7 +171,7 @@ class App:
         return response
 
     def _full(self, length: int) -> tuple[str, str, dict[str, str]] | None:
-        """Return the refusal of a body of `length` bytes for which there is no room."""
+        """Return the refusal of a body of `length` bytes if the server is full, else None."""
         if not self._inside or self._inside + _places(length) <= self._hosting.most_requests:
             return None
         seconds = str(self._meter.retry_after(self._inside))
@@ -212,14 +212,14 @@ class App:
         self._meter.tokens(run.counts.tokens_in, run.counts.tokens_out)
         log.debug("answered 1 request, %.3f s", run.counts.busy_seconds)
         value = form.whole(asked, answers, value)
-        # Readers of streams wait for a line break, and some for ever.
+        # Clients that read line by line block until a line break.
         content = (dump_line(value) if pipeline.task.literal else dump(value)) + b"\n"
         return Response(content, media_type=accept if accept in ACCEPTED else "application/json", headers=headers)
 
     def _parsed(
         self, path: str, body: bytearray, kind: str, pipeline: Pipeline
     ) -> tuple[Form, requests.InferenceRequest]:
-        """Raises Invalid by the names of the body's own form."""
+        """Parse a body; Invalid names fields as the body's own format does."""
         value = _decoded(body, kind)
         form = self._form(path, value, pipeline)
         try:
@@ -247,7 +247,7 @@ class App:
     async def _lines(
         self, request: Request, body: bytearray, pipeline: Pipeline, host: ModelHost, accept: str
     ) -> Response:
-        """A line for each line, whatever is wrong with it."""
+        """Answer JSON Lines: one output line for each input line, also for invalid ones."""
         begun = Begun()
         parsed = await asyncio.to_thread(lambda: pipeline.parse_lines(split_lines(bytes(body))))
         good = [one for one in parsed if isinstance(one, requests.InferenceRequest)]
@@ -256,7 +256,8 @@ class App:
         counts = answered.run.counts
         self._meter.tokens(counts.tokens_in, counts.tokens_out)
         log.info("answered %d records, %d errors, %.3f s", counts.records, counts.errors, counts.busy_seconds)
-        # Without a newline at the end: AssembleWith Line adds one after each answer, and clients read no empty lines.
+        # Without a newline at the end, because AssembleWith Line adds one after each answer, and clients accept no
+        # empty lines.
         content = b"\n".join(answered.lines)
         return Response(content, media_type=accept if accept in ACCEPTED else LINES[0])
 
@@ -271,7 +272,7 @@ class App:
         headers: dict[str, str],
         leave: _Once,
     ) -> Response:
-        """Return the stream, once its first event is there: an early failure still gets its own status."""
+        """Return the stream after its first event, so that an early failure still gets its own status code."""
         lines = accept in LINES or (accept != SSE_TYPE and self._hosting.stream_form == JSON_LINES)
         shown = form.events(asked, lines=lines)
         [prompt] = asked.prepared
@@ -300,7 +301,7 @@ class App:
                 yield shown.end()
                 whole = True
             finally:
-                # Also where the client has left: it makes room for the next.
+                # Also if the client has disconnected, so that its place is free for the next request.
                 await _closed(tokens)
                 leave()
                 self._meter.tokens(len(prompt.tokens), number)
@@ -348,10 +349,10 @@ async def _closed(stream: AsyncIterator[Any]) -> None:
 
 
 async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of `work`, which is cancelled where its client leaves.
+    """Return the result of `work`; cancel it if the client disconnects.
 
     Raises:
-        ClientDisconnect: nobody waits any more.
+        ClientDisconnect: the client disconnected.
     """
     task = asyncio.ensure_future(work)
     left = asyncio.ensure_future(_disconnected(request))

@@ -1,8 +1,9 @@
 """Dynamic batching of requests from many clients, by a token budget and a maximum delay.
 
-Each client has a queue of its own, and a pass takes from all queues in turn: a body of ten thousand lines doesn't delay a
-request for a single text. If the task allows it, requests join a pass under way, and each is answered when it is ready: a
-short text doesn't wait for a long one. A failed batch is tried again one by one.
+Each client has its own queue, and a batch takes from all queues in turn, so that a body of ten thousand lines doesn't
+delay a request for a single text. If the task allows continuous batching, requests join a running batch and each is
+answered when it is ready, so that a short text doesn't wait for a long one. The requests of a failed batch are retried
+one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from inference.serving.meter import Meter
 from inference.tasks.tasks import Answer, Flowing, Task
 
 Outcome = list[Answer] | HostFailed
-# Tokens in and out, about, of what goes to the engine at once; the engine forms its own batches of them.
+# Approximate input and output tokens that go to the engine at once; the engine forms its own batches of them.
 CPU_TOKENS, CUDA_TOKENS = 16_384, 262_144
 
 log = logging.getLogger("inference")
@@ -30,7 +31,7 @@ log = logging.getLogger("inference")
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One client's requests."""
+    """The queue of one client's requests."""
 
     requests: Sequence[InferenceRequest]
     weights: Sequence[int]
@@ -46,17 +47,17 @@ class _Line:
         return 0 if self.cancelled else len(self.requests) - self.taken
 
 
-# A request, by its client's line and its number there.
+# A request, by its client's queue and its index there.
 Place = tuple[_Line, int]
 
 
 class Batcher:
-    """Answers whole requests, many at a time."""
+    """Answers complete requests in batches."""
 
     def __init__(
         self, task: Task, meter: Meter, *, delay_ms: float = 5, tokens: int | None = None, whole: bool = False
     ) -> None:
-        """Make a batcher; `run` does the work, on a thread of its own.
+        """Make a batcher; `run` does the work, on its own thread.
 
         Args:
             task: The task that answers.
@@ -72,7 +73,7 @@ class Batcher:
         self._lines: deque[_Line] = deque()
         self._changed = threading.Condition()
         self._stopped = False
-        # Requests of the last batch: as many may arrive again.
+        # The number of requests in the last batch, as an estimate of the next one.
         self._company = 1
 
     @property
@@ -100,7 +101,7 @@ class Batcher:
             raise
 
     def stream(self, request: InferenceRequest) -> AsyncIterator[TokenEvent]:
-        """Refuse the request: these models don't stream."""
+        """Refuse the request, because these models don't stream."""
         raise HostFailed("this model does not stream.")
 
     def run(self) -> None:
@@ -142,7 +143,7 @@ class Batcher:
             self._tell([place], [self._alone(line.requests[index])])
 
     def stop(self) -> None:
-        """End the loop and fail the requests that still wait."""
+        """End the loop and fail all waiting requests."""
         with self._changed:
             self._stopped = True
             lines, self._lines = self._lines, deque()
@@ -172,7 +173,7 @@ class Batcher:
         return sum(sum(line.weights[line.taken :]) for line in self._lines) >= self._tokens
 
     def _taken(self, most: int | None = None, used: int = 0) -> list[Place]:
-        """Take one request of each line in turn within the budget; the first in any case if none is used."""
+        """Take a request of each queue in turn within the token budget; always one if nothing is in progress."""
         if self._whole:
             line = self._lines.popleft()
             first, line.taken = line.taken, len(line.requests)
@@ -183,7 +184,7 @@ class Batcher:
             line = self._lines.popleft()
             weight = line.weights[line.taken]
             if tokens and tokens + weight > self._tokens:
-                # It is the first of the next pass.
+                # This request is the first of the next batch.
                 self._lines.appendleft(line)
                 break
             found.append((line, line.taken))
@@ -200,7 +201,7 @@ class Batcher:
             return self._task.answer(requests)
         except Exception:  # a request that breaks the model must not end the others
             log.exception("a pass failed; each of the %d requests in it is tried alone", len(requests))
-        # Outside the except block: the traceback holds the failed pass's tensors.
+        # Outside the except block, because the traceback keeps the failed pass's tensors in memory.
         return [self._alone(request) for request in requests]
 
     def _alone(self, request: InferenceRequest) -> Outcome:
@@ -217,7 +218,7 @@ class Batcher:
             if len(line.outcomes) == len(line.requests):
                 ended.setdefault(line.loop, []).append(line)
         for loop, lines in ended.items():
-            # One wake-up for all requests of the batch.
+            # Wake the event loop once for all requests of the batch.
             _call(loop, lines)
 
     def _end(self, lines: Sequence[_Line]) -> None:
@@ -234,7 +235,7 @@ def _call(loop: asyncio.AbstractEventLoop, lines: Sequence[_Line]) -> None:
 
 
 def _settle(lines: Sequence[_Line]) -> None:
-    """Deliver each line's outcome to its client, on the event loop."""
+    """Deliver each queue's outcome to its client, on the event loop."""
     for line in lines:
         if line.future.done():
             continue

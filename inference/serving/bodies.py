@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect, Request
 
-# The most that SageMaker sends in one transform request.
+# The largest body that SageMaker sends in a transform request.
 LARGEST_BODY_BYTES = 100 << 20
-# The limit of all bodies together; small ones, limited by the number of requests, are not counted.
+# The limit for all bodies together; small bodies are not counted, because the number of requests limits them.
 ALL_BODIES_BYTES = 256 << 20
 SMALL_BODY_BYTES = 64 << 10
-# A client that sends nothing for so long has left; one that sends keeps at least this pace.
+# The time limit for a body: this many seconds, and more for a large body, at this least rate.
 PATIENCE_S = 30.0
 SLOWEST_BYTES_PER_S = 256 << 10
-# The time that a body under way may still take once the server is being stopped.
+# Seconds for bodies that are still being received when the server is being stopped.
 CLOSING_S = 5.0
 
 
@@ -53,9 +53,9 @@ class Bodies:
 
         Args:
             most: Bytes of all bodies together.
-            readers: Most bodies that are read at once.
+            readers: The most bodies that are read at once.
             patience: Seconds that a client has to send its body.
-            closing_s: Seconds that a body may still take once the server is being stopped.
+            closing_s: Seconds for bodies that are still being received when the server is being stopped.
         """
         self._most, self._readers, self._patience, self._closing_s = most, readers, patience, closing_s
         self._held = self._reading = 0
@@ -63,7 +63,7 @@ class Bodies:
         self._closing = False
 
     def close(self) -> None:
-        """Stop: bodies that are still being sent have a few seconds."""
+        """Give bodies that are still being received only a few more seconds."""
         self._closing = True
         soon = asyncio.get_running_loop().time() + self._closing_s
         for limit in self._limits:
@@ -73,8 +73,8 @@ class Bodies:
         """Read the body of `request`; `release` returns its memory budget.
 
         Raises:
-            BodyRefused: too large, no room, or too slow.
-            ClientDisconnect: nobody waits any more.
+            BodyRefused: the body is too large or too slow, or the memory budget is used up.
+            ClientDisconnect: the client disconnected.
         """
         declared = request.headers.get("content-length", "")
         size = int(declared) if declared.isdecimal() else 0
@@ -96,7 +96,7 @@ class Bodies:
         return body
 
     def release(self, body: Body) -> None:
-        """Give `body`'s room back."""
+        """Return the memory budget of `body`."""
         self._held -= body.held
         body.held = 0
 
@@ -118,7 +118,7 @@ class Bodies:
             size = len(body.content) + len(chunk)
             if size > LARGEST_BODY_BYTES:
                 raise BodyRefused(413, f"The request is larger than {LARGEST_BODY_BYTES >> 20} MB.")
-            # Only where no length was declared.
+            # Has an effect only if no length was declared.
             self._hold(body, size)
             body.content += chunk
             if not message.get("more_body", False):

@@ -16,10 +16,10 @@ from inference.serving.bodies import LARGEST_BODY_BYTES, PATIENCE_S, SLOWEST_BYT
 
 # SageMaker leaves 30 s between SIGTERM and SIGKILL; this server ends within 20.
 DRAIN_SECONDS = 16
-# When what is still being computed gets its error, so that its client is told before the connection ends.
+# When unfinished requests get an error, so that their clients receive it before the connection ends.
 ANSWER_SECONDS = 15
 END_SECONDS = 19
-# The application tells a slow client by itself first.
+# Added to the limit, because the application answers a slow client first, with a status of its own.
 _LATER_S = 5.0
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: 37\r\nconnection: close\r\n\r\n"
@@ -123,7 +123,7 @@ class Server(uvicorn.Server):
             answers.cancel()
 
     def ended(self) -> None:
-        """It has ended by itself, with its loop and the loop's threads."""
+        """Cancel the forced exit, after the server, its event loop and the loop's threads have ended."""
         if self._last is not None:
             self._last.cancel()
 

@@ -1,4 +1,4 @@
-"""A stream on the wire: server-sent events as TGI writes them, or JSON Lines as LMI does."""
+"""The wire formats of a stream: server-sent events like TGI's, or JSON Lines like LMI's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SSE_TYPE, LINES_TYPE = "text/event-stream", "application/jsonlines"
 
 
 def server_sent(prompt: GenerationRequest, event: TokenEvent, number: int) -> bytes:
-    """One event; `number` counts from 1."""
+    """Return an event of the stream as a server-sent event; `number` counts from 1."""
     if event.error:
         return b"data:" + dump({"error": event.error, "error_type": "generation"}) + b"\n\n"
     last = event.finish is not None
@@ -26,7 +26,7 @@ def server_sent(prompt: GenerationRequest, event: TokenEvent, number: int) -> by
 
 
 def json_line(prompt: GenerationRequest, event: TokenEvent, number: int) -> bytes:
-    """One line."""
+    """Return an event of the stream as a JSON line."""
     token: dict[str, Any] = {"id": event.id, "text": event.text, "log_prob": event.logprob}
     if event.special:
         token["special_token"] = True

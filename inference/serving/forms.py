@@ -1,6 +1,6 @@
-"""Client protocols: parsing of request bodies, and form of answers, streams and errors.
+"""Client protocols: parsing of request bodies, and the format of answers, streams and errors.
 
-Whoever asks for what a model can't do is refused by the name that its own form has for it.
+An error about an unsupported parameter names it as the client's own protocol does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from promotion.errors import Invalid
 
 
 class Events(Protocol):
-    """A stream on the wire."""
+    """The wire format of a stream."""
 
     media_type: str
 
@@ -34,7 +34,7 @@ class Events(Protocol):
 
 
 class Form(Protocol):
-    """One request's form."""
+    """One request in a client protocol."""
 
     @property
     def record(self) -> Any:
@@ -42,23 +42,23 @@ class Form(Protocol):
         ...
 
     def whole(self, asked: InferenceRequest, answers: Sequence[Answer], value: Any) -> Any:
-        """The answer's body. `value` is the pipeline's own."""
+        """Return the answer's body; `value` is the pipeline's own."""
         ...
 
     def events(self, asked: InferenceRequest, *, lines: bool) -> Events:
-        """The stream's events, as JSON Lines where the form has them."""
+        """Return the stream's format; with `lines` as JSON Lines, if the protocol has them."""
         ...
 
     def name_of(self, field: str) -> str:
-        """The form's own name for a field of the pipeline's."""
+        """Return the protocol's own name for a field of the pipeline."""
         ...
 
 
 class OwnForm:
     """The bodies of /invocations: the pipeline's records, TGI's and LMI's streams.
 
-    `task_field` is the field that Hugging Face's clients read for summarization and translation. Clients that send JumpStart's
-    `text_inputs` read JumpStart's `generated_texts`.
+    `task_field` is the field that Hugging Face's clients read for summarization and translation. Clients that send
+    JumpStart's `text_inputs` get JumpStart's `generated_texts`.
     """
 
     def __init__(self, record: Any, task_field: str | None = None) -> None:
@@ -119,13 +119,13 @@ def problem(
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """JSON with null and true as they are, and a line break: readers of streams wait for one."""
+    """Return JSON with null and true, and a line break, for clients that read line by line."""
     content = json.dumps(value, ensure_ascii=False).encode() + b"\n"
     return Response(content, status_code=status, media_type="application/json", headers=headers)
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """Raises Invalid where a body is no object."""
+    """Return a body that is an object; raise Invalid for any other."""
     if not isinstance(value, dict):
         raise Invalid("", f"a request must be an object, not {type(value).__name__}.")
     return value

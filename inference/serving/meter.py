@@ -14,7 +14,7 @@ _LOOKED_BACK_S = 10.0
 
 
 class Meter:
-    """Sums of one server's life. Any thread may add to them."""
+    """Counters since the server's start. Any thread may add to them."""
 
     def __init__(self) -> None:
         """Start with all counters at zero."""
@@ -25,7 +25,7 @@ class Meter:
         self._recent: deque[float] = deque(maxlen=1_000)
 
     def done(self, status: int, seconds: float) -> None:
-        """A request was answered, whatever with."""
+        """Count an answered request, with any status."""
         with self._lock:
             self.answered[status] += 1
             if status == 200:
@@ -33,7 +33,7 @@ class Meter:
                 self._recent.append(time.monotonic())
 
     def first(self, seconds: float) -> None:
-        """A first token came."""
+        """Record the time to a first token."""
         with self._lock:
             self.first_token.add(seconds)
 
@@ -44,13 +44,13 @@ class Meter:
             self.tokens_out += made
 
     def passing(self, requests: int, *, joined: bool = False) -> None:
-        """`requests` share a pass, or have joined the one that is under way."""
+        """Count a forward pass with its `requests`, or requests that joined the running one."""
         with self._lock:
             self.passes += not joined
             self.passed += requests
 
     def gone(self) -> None:
-        """A client left before its answer."""
+        """Count a client that disconnected before its answer."""
         with self._lock:
             self.left += 1
 
@@ -65,7 +65,7 @@ class Meter:
         return max(1, min(_LONGEST_RETRY_S, math.ceil(waiting / rate)))
 
     def text(self, waiting: int) -> str:
-        """Prometheus's text form."""
+        """Return the counters in Prometheus's text format."""
         with self._lock:
             lines = [f'requests_total{{status="{status}"}} {count}' for status, count in sorted(self.answered.items())]
             lines += [

@@ -15,7 +15,7 @@ from inference.serving.forms import Events, as_object
 from inference.tasks.tasks import Answer
 from promotion.errors import Invalid
 
-# OpenAI's name, and vLLM's besides, for a parameter of the pipeline's.
+# OpenAI's and vLLM's names of the pipeline's parameters.
 TAKEN: Mapping[str, str] = {
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
@@ -27,12 +27,12 @@ TAKEN: Mapping[str, str] = {
     "top_k": "top_k",
     "repetition_penalty": "repetition_penalty",
 }
-# Fields that concern OpenAI, and not the answer.
+# Fields that concern only OpenAI's service, and not the answer.
 IGNORED = (
     "model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "parallel_tool_calls",
 )  # fmt: skip
-# By name, the values that ask for nothing; others are refused.
+# Values without an effect, by field name; other values are refused.
 OFF: Mapping[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
@@ -56,7 +56,7 @@ class OpenAiForm:
     """One request in OpenAI's form.
 
     Raises:
-        Invalid: what is asked for and can't be done, by its own name.
+        Invalid: a field asks for something unsupported; it is named as in the API.
     """
 
     def __init__(self, body: Any, *, chat: bool, model: str = "model") -> None:
@@ -89,7 +89,7 @@ class OpenAiForm:
             parameters["return_full_text"] = True
         several = parameters.get("num_return_sequences")
         if isinstance(several, int) and several > 1 and parameters.get("temperature") is None:
-            # OpenAI's default is to draw.
+            # OpenAI's API samples by default.
             parameters["do_sample"] = True
         self._each = several if isinstance(several, int) else 1
         self.record: dict[str, Any] = {"parameters": parameters, "stream": _switch(value, "stream")}
@@ -155,10 +155,10 @@ class OpenAiForm:
         }
 
     def chunk(self, text: str | None, finish: str | None) -> bytes:
-        """One event. `text` is None in a last one, which ends the choice."""
+        """Return one event; `text` is None in the last one, which ends the choice."""
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
         if self._chat:
-            # TGI's client wants the role in each, and a null for tools.
+            # TGI's client requires the role in each event, and null for tools.
             choice["delta"] = {"role": "assistant", "content": text or "", "tool_calls": None}
         else:
             choice["text"] = text or ""
@@ -174,7 +174,7 @@ class OpenAiForm:
 
 
 class _Chunks:
-    """A stream in chunks. OpenAI omits stop sequences, so a text that may begin one is held back."""
+    """A stream in chunks. OpenAI omits stop sequences, so text that may be the start of one is held back."""
 
     media_type = SSE_TYPE
 
@@ -215,12 +215,12 @@ class _Chunks:
 
 
 def models(name: str, created: int) -> dict[str, Any]:
-    """The list of one model."""
+    """Return OpenAI's list of models, with one model."""
     return {"object": "list", "data": [{"id": name, "object": "model", "created": created, "owned_by": "promotion"}]}
 
 
 def is_openai(value: Any) -> bool | None:
-    """Return True for a chat body of OpenAI's on /invocations, False for a completion, None for neither."""
+    """Return True for a body of OpenAI's chat API on /invocations, False for a completion, None for neither."""
     if not isinstance(value, dict) or any(
         name in value for name in ("inputs", "text_inputs", "template", "parameters")
     ):
@@ -252,14 +252,14 @@ def _without_stop(text: str, stops: Sequence[str]) -> str:
 
 
 def _held(text: str, stops: Sequence[str]) -> int:
-    """Return the number of last characters that may begin a stop sequence."""
+    """Return the number of last characters that may be the start of a stop sequence."""
     longest = min(len(text), max((len(stop) - 1 for stop in stops), default=0))
     found = (size for size in range(longest, 0, -1) if any(stop.startswith(text[-size:]) for stop in stops))
     return next(found, 0)
 
 
 def _details(answer: Answer, prompt: Any) -> dict[str, Any]:
-    """Why a text ended, where a job's parameters left the details out."""
+    """Return why a text ended, if a job's parameters excluded the details."""
     return {"finish_reason": "length" if answer.tokens_out == prompt.settings.max_new_tokens else "eos_token"}
 
 

@@ -1,6 +1,6 @@
 """The container's side of SageMaker's hosting and batch transform contract, on one port.
 
-One thread owns the model from its loading on; the event loop stands between it and the clients (inference/serving).
+One thread loads and owns the model; the event loop connects it with the clients (inference/serving).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from inference.tasks.pipeline import Pipeline
 from promotion.errors import IntegrityError, Invalid, PromotionError
 
 _END_SECONDS = 3
-# Connections that wait to be taken, so that a burst of clients isn't turned away by the kernel.
+# The length of the accept queue, so that the kernel doesn't refuse a burst of clients.
 _BACKLOG = 4_096
 
 EXIT_TROUBLE, EXIT_USAGE, EXIT_INTEGRITY = 1, 2, 4
@@ -36,7 +36,7 @@ log = logging.getLogger("inference")
 
 
 class Model:
-    """The thread that owns the model; `exit_code` is set if it could not be loaded, or died."""
+    """The thread that owns the model; `exit_code` is set if loading failed or the thread ended by an error."""
 
     def __init__(self, load: Callable[[], Pipeline], hosting: Hosting, meter: Meter) -> None:
         """Prepare a model that is loaded on a thread of its own.
@@ -54,7 +54,7 @@ class Model:
         self._stopped = False
 
     def start(self, *, ready: Callable[[], None], ended: Callable[[], None]) -> None:
-        """Load and then answer; `ended` where that is over before it was stopped."""
+        """Start the thread, which loads and answers; it calls `ready` once loaded, and `ended` at its end."""
 
         def work() -> None:
             self.prepare()
@@ -63,12 +63,12 @@ class Model:
                 self._serve(self.host)
             ended()
 
-        # Abandoned if it does not end in time: a drained server must not wait for a text that is not read.
+        # A daemon thread, so that a drained server doesn't wait for a text that nobody reads.
         self._thread = threading.Thread(target=work, name="model", daemon=True)
         self._thread.start()
 
     def prepare(self) -> None:
-        """Load, once, on the thread that will answer."""
+        """Load the model, once, on the thread that will answer."""
         try:
             pipeline = self._load()
         except IntegrityError as error:
@@ -88,7 +88,7 @@ class Model:
             self.pipeline = pipeline
 
     def give_up(self) -> None:
-        """Answer all waiting requests that the server is being stopped."""
+        """Fail all waiting requests, because the server is being stopped."""
         if self.host is not None:
             self._stopped = True
             self.host.stop()
@@ -125,7 +125,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
     """Serve until SIGTERM or SIGINT, then finish begun requests. Returns the process's exit code.
 
     Raises:
-        Invalid: a variable of the environment can't be read.
+        Invalid: an environment variable can't be read.
     """
     hosting, meter = Hosting.of(os.environ if environment is None else environment), Meter()
     _allow_connections()
@@ -145,7 +145,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
         timeout_keep_alive=75,
     )
     server = Server(config, closing=app.close, overdue=model.give_up)
-    # uvicorn raises the signal again once it has drained; a drained server has ended well.
+    # uvicorn raises the signal again after draining; a drained server has ended successfully.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def ended() -> None:
@@ -155,7 +155,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
     try:
         server.run()
     except SystemExit:
-        # uvicorn's way to say that the port is taken; it has logged it.
+        # uvicorn exits like this if the port is in use, and has logged it.
         log.error("can't serve on %s:%d", host, port)
         return EXIT_TROUBLE
     finally:
@@ -167,7 +167,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
 
 
 def _allow_connections() -> None:
-    """Raise the limit of open files to the maximum: the usual 1,024 are fewer than waiting clients."""
+    """Raise the limit of open files to the maximum, because there may be more clients than the usual 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(

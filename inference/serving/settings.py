@@ -11,7 +11,7 @@ from promotion.errors import Invalid
 
 CONCURRENT_REQUESTS = "MAX_CONCURRENT_REQUESTS"
 BATCH_DELAY_MS = "MAX_BATCH_DELAY_MS"
-# LMI's own name for which form a stream has.
+# LMI's variable for the format of streams.
 OUTPUT_FORMATTER = "OPTION_OUTPUT_FORMATTER"
 EULA, ACCEPT_EULA = "EULA", "ACCEPT_EULA"
 # SageMaker's variables in the container of a transform job.
@@ -31,16 +31,16 @@ class Hosting:
     batch_delay_ms: int = 5
     batch_tokens: int | None = None
     stream_form: str = SSE
-    # Answer a payload in one piece: a transform job has one client, and needs no fairness.
+    # Answer a payload as one batch: a transform job has one client, so fairness between clients is not needed.
     whole_payloads: bool = False
     eula: str = ""
     eula_accepted: bool = False
-    # The name that Hugging Face's clients read a text by, where the task is named summarization or translation.
+    # The field that Hugging Face's clients read, if the task is named summarization or translation.
     task_field: str | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Hosting:
-        """Raises Invalid where a variable can't be read."""
+        """Read the settings from environment variables; raise Invalid if one can't be read."""
         form = environment.get(OUTPUT_FORMATTER, "").strip() or SSE
         if form not in (SSE, JSON_LINES):
             raise Invalid(OUTPUT_FORMATTER, f"must be {SSE} or {JSON_LINES}, not {form[:40]!r}.")
@@ -69,6 +69,6 @@ class Hosting:
 
 
 def task_field(task: str) -> str | None:
-    """`summary_text` or `translation_text`, where the task has a name of that kind."""
+    """Return `summary_text` or `translation_text` if the task is named like that, else None."""
     kind = task.strip().lower().split("_")[0]
     return {"summarization": "summary_text", "translation": "translation_text"}.get(kind)

@@ -19,7 +19,7 @@ class StepHost:
     """Connects clients on the event loop with an engine on its own thread."""
 
     def __init__(self, task: TextGeneration, meter: Meter) -> None:
-        """Make a host for a text generation task; `run` does the steps, on a thread of its own."""
+        """Make a host for a text generation task; `run` does the steps, on its own thread."""
         self._engine, self._meter = task.engine, meter
         self._work, self._stopped = threading.Event(), False
         self._open: set[RequestHandle] = set()
@@ -82,14 +82,14 @@ class StepHost:
     def run(self) -> None:
         """Run the engine's steps until stopped."""
         while not self._stopped:
-            # Cleared first: what comes after is seen by the step or sets it again.
+            # Cleared first, so that a request that arrives later is either in this step or sets the event again.
             self._work.clear()
             if not self._engine.step():
                 self._work.wait(_IDLE_S)
         self._engine.close()
 
     def stop(self) -> None:
-        """Stop the engine and fail the requests that are open."""
+        """Stop the engine and fail all open requests."""
         self._stopped = True
         self._work.set()
         for handle in list(self._open):

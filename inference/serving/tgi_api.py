@@ -37,7 +37,7 @@ class TgiForm:
         self.record, self._listed = value, listed
 
     def whole(self, asked: InferenceRequest, answers: Sequence[Answer], value: Any) -> Any:
-        """TGI's object for each text: an encoder-decoder's text under the same name as a decoder's."""
+        """Return TGI's object for each text; encoder-decoders use the same field as decoders."""
         found = [_answered(answer) for answer in answers]
         return found if self._listed or asked.many else found[0]
 

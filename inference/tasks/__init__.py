@@ -1,1 +1,1 @@
-"""Tasks, and the pipeline that answers records with them."""
+"""Tasks, and the pipeline that answers records by them."""

@@ -1,6 +1,6 @@
 """Convert a loaded model for CTranslate2, if the environment selects that engine.
 
-The weights go from the verified folder into a directory of this process's own; the folder itself is only read.
+The converted weights are written to a temporary directory of this process; the verified folder is only read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def requested_engine(loaded: Loaded, environment: Mapping[str, str]) -> TextEngi
     """Return the engine that `environment` selects; None if it selects none.
 
     Raises:
-        Invalid: an engine or a precision that this machine does not have.
+        Invalid: this machine doesn't have the engine or the precision.
         ModelBroken: the converted model has no vocabulary.
     """
     if environment.get(INFERENCE_ENGINE, "").strip() != CTRANSLATE2:
@@ -43,15 +43,15 @@ def requested_engine(loaded: Loaded, environment: Mapping[str, str]) -> TextEngi
 
 
 def ctranslate2_engine(loaded: Loaded, compute_type: str) -> TextEngine:
-    """The model of `loaded`, converted for CTranslate2, with our own engine behind it.
+    """Return an engine with the model of `loaded` converted for CTranslate2, and our own engine as its fallback.
 
     Args:
         loaded: a verified and loaded text-to-text model.
-        compute_type: one of COMPUTE_TYPES; int8 only where it was asked for.
+        compute_type: one of COMPUTE_TYPES; int8 only if it was requested.
 
     Raises:
-        Invalid: CTranslate2 is not installed, the processor has no instructions for `compute_type`, or the model's generation
-            settings ask for more than CTranslate2 does, or its converter does not know the model.
+        Invalid: CTranslate2 is not installed, the processor has no instructions for `compute_type`, CTranslate2 doesn't
+            support the model's generation settings, or its converter doesn't support the model.
         ModelBroken: the converted model has no vocabulary.
     """
     try:
@@ -76,7 +76,7 @@ def ctranslate2_engine(loaded: Loaded, compute_type: str) -> TextEngine:
     try:
         converter = ctranslate2.converters.TransformersConverter(str(loaded.folder), low_cpu_mem_usage=True)
         converter.convert(str(target), quantization=compute_type, force=True)
-    # AttributeError: a converter that looks for what this release of transformers no longer writes, as for BART.
+    # AttributeError: a converter reads a field that this release of transformers no longer has, as for BART.
     except (ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
         shutil.rmtree(target, ignore_errors=True)
         raise Invalid(INFERENCE_ENGINE, f"is {NAME}, whose converter does not know this model: {error}") from error
@@ -84,14 +84,14 @@ def ctranslate2_engine(loaded: Loaded, compute_type: str) -> TextEngine:
         str(target), device=device, compute_type=compute_type, inter_threads=1, intra_threads=torch.get_num_threads()
     )
     engine = CTranslate2Engine(translator, _vocabulary(target), rules, compute_type, text_engine(loaded.model))
-    # The weights are in memory now; the directory goes with the engine.
+    # The weights are in memory now; the directory is removed with the engine.
     weakref.finalize(engine, shutil.rmtree, target, ignore_errors=True)
     log.info("converted %s for CTranslate2, %s, in %.1f s", loaded.folder, compute_type, time.perf_counter() - began)
     return engine
 
 
 def _vocabulary(folder: Path) -> list[str]:
-    """The target vocabulary of a converted model, by token id."""
+    """Return the target vocabulary of a converted model, by token id."""
     for name in ("shared_vocabulary.json", "target_vocabulary.json"):
         if (folder / name).is_file():
             words: list[str] = json.loads((folder / name).read_text(encoding="utf-8"))

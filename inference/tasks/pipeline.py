@@ -1,4 +1,4 @@
-"""From lines to lines: each input line gets exactly one output line, whatever was wrong with it."""
+"""Answers for input lines: each input line gets exactly one output line, even if it is invalid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The start of work on a record: as wall-clock time, and for measuring."""
+    """The start of work on a record, as wall-clock time and as a monotonic clock's value."""
 
     wall: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)
@@ -60,30 +60,30 @@ class Pipeline:
         self.approval_id = approval_id
         self._job = job
         if job is not None:
-            # Said once, before the first record, instead of on every line.
+            # Checked once before the first record, instead of an error on every line.
             try:
                 task.check_job(job)
             except Invalid as error:
                 raise HyperParametersInvalid(f"{HYPER_PARAMS}.{error.field}", error.reason) from None
 
     def answer_lines(self, lines: Sequence[bytes | RecordInvalid], *, stamp: bool = False) -> Answered:
-        """Return an output line for each of `lines`, in order; unreadable lines come in as errors.
+        """Return an output line for each of `lines`, in order; unreadable lines are given as errors.
 
-        With `stamp`, the first line carries what was counted: batch transform gives a container no other way to report,
-        no file of its own and only its answers to write to.
+        With `stamp`, the first line contains the counts, because a container in batch transform can write nothing but
+        its answers.
         """
         begun = Begun()
         return self._answered(self.parse_lines(lines), begun, stamp=stamp)
 
     def tokenize_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[InferenceRequest | RecordInvalid]:
-        """Parse and tokenize lines, on another thread than the one that answers those before."""
+        """Parse and tokenize lines; may run on another thread, while earlier lines are answered."""
         parsed = self.parse_lines(lines)
         if not isinstance(self.task, Tokenizing):
             return parsed
         try:
             good = iter(self.task.tokenized([request for request in parsed if isinstance(request, InferenceRequest)]))
         except Exception:
-            # `answer_parsed` finds the record at fault: it tries each alone.
+            # `answer_parsed` finds the failing record, because it retries each one alone.
             log.exception("tokenizing failed")
             return parsed
         return [next(good) if isinstance(request, InferenceRequest) else request for request in parsed]
@@ -118,7 +118,7 @@ class Pipeline:
         *,
         stamp: bool = False,
     ) -> Answered:
-        """Output lines for all that was parsed, from the answers to what could be."""
+        """Return output lines for all parsed lines: answers for valid records, errors for others."""
         good = iter(answers)
         counts = Counts(records=len(parsed), engine=self.task.description.facts)
         values: list[Any] = []
@@ -135,7 +135,7 @@ class Pipeline:
         return Answered([dump_line(value) for value in values], run)
 
     def answer_record(self, value: Any) -> tuple[Any, Run]:
-        """The answer to one real-time request, in the form of its task.
+        """Answer one real-time request, in its task's format.
 
         Raises:
             RecordInvalid: the request is wrong.
@@ -153,7 +153,7 @@ class Pipeline:
         return self._parse(checked_record(value))
 
     def finish_record(self, request: InferenceRequest, answers: Sequence[Answer], begun: Begun) -> tuple[Any, Run]:
-        """The body of a real-time answer.
+        """Return the body of a real-time answer.
 
         Raises:
             RecordInvalid: a text could not be answered.
@@ -164,7 +164,8 @@ class Pipeline:
         counts = Counts(records=1, engine=self.task.description.facts)
         _count(counts, request, answers)
         bodies = [{**_identity(request.id), **answer.fields} for answer in answers]
-        # A peak is the process's, not one request's, and reading it would cost more than counting all else.
+        # Without peak memory, which is the process's rather than one request's, and costs more to read than all other
+        # counts.
         return self.task.real_time(request, bodies), self._run(counts, begun, memory=False)
 
     def _run(self, counts: Counts, begun: Begun, *, memory: bool = True) -> Run:
@@ -174,7 +175,7 @@ class Pipeline:
         return Run(worker_name(), begun.wall, time.time(), counts)
 
     def peak_memory_bytes(self) -> int:
-        """The most memory used so far: the device's, or the process's where it computes on the CPU."""
+        """Return the peak memory so far, of the device, or of the process if it computes on the CPU."""
         if self.task.description.device.startswith("cuda"):
             import torch
 

@@ -1,4 +1,4 @@
-"""Scores of pairs that were computed before: the same text, label and template, in whatever request."""
+"""Cache of pairs' scores, by text, label and template, across requests."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from inference.engines import Entailment
 
-# About 200 bytes each: a digest stands for text and hypothesis.
+# About 200 bytes each, because the key is a digest of text and hypothesis.
 MOST_SCORES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A pair's logits, its tokens, and whether its text was cut."""
+    """A pair's logits, its number of tokens, and whether its text was truncated."""
 
     logits: Entailment
     tokens: int
@@ -22,7 +22,7 @@ class Scored:
 
 
 class ScoreCache:
-    """The pairs that were asked for last, at most `most`; the least recently used one makes room."""
+    """An LRU cache of at most `most` pairs."""
 
     def __init__(self, most: int = MOST_SCORES) -> None:
         """Make an empty cache."""
@@ -30,11 +30,11 @@ class ScoreCache:
         self._scores: OrderedDict[bytes, Scored] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return the number of pairs in it."""
+        """Return the number of cached pairs."""
         return len(self._scores)
 
     def get(self, text: str, hypothesis: str) -> Scored | None:
-        """Return the pair's score, or None if it isn't known (any more)."""
+        """Return the pair's score; None if it is not cached."""
         key = _key(text, hypothesis)
         found = self._scores.get(key)
         if found is not None:
@@ -42,7 +42,7 @@ class ScoreCache:
         return found
 
     def put(self, text: str, hypothesis: str, scored: Scored) -> None:
-        """Keep a pair's score; an error is not kept."""
+        """Cache a pair's score; errors are not cached."""
         if scored.logits.error is not None:
             return
         self._scores[_key(text, hypothesis)] = scored
@@ -51,6 +51,6 @@ class ScoreCache:
 
 
 def _key(text: str, hypothesis: str) -> bytes:
-    # The length tells where the text ends.
+    # The length separates text and hypothesis unambiguously.
     parts = f"{len(text)} {text}{hypothesis}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(parts, digest_size=16).digest()

@@ -1,6 +1,6 @@
-"""Tasks: their protocol, and text to text.
+"""Tasks: their protocol, and text-to-text.
 
-A task parses records, has an engine do the work on what is different, and puts the answers back in order.
+A task parses records, computes distinct texts by an engine, and returns the answers in the order of the records.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Answer:
     repeated: bool = False
     seconds: float = 0.0
     error: str | None = None
-    # Set only if tokens are generated one by one.
+    # Set only if tokens are generated one at a time.
     first_token_seconds: float | None = None
 
 
@@ -52,7 +52,7 @@ class Task(Protocol):
 
     @property
     def description(self) -> Description:
-        """Device, engine and precision that answered so far."""
+        """Device, engine and precision that were used so far."""
         ...
 
     def check_job(self, job: Mapping[str, Any]) -> None:
@@ -104,24 +104,26 @@ class Tokenizing(Protocol):
     """A task whose requests can be tokenized on another thread than the one that answers them."""
 
     def tokenized(self, requests: Sequence[InferenceRequest]) -> list[InferenceRequest]:
-        """Return the requests with what `answer` would tokenize."""
+        """Return the requests with the tokens that `answer` would otherwise compute."""
         ...
 
 
 class EncoderTask:
-    """The form of answers that the two tasks of encoders share."""
+    """The answer format that the two encoder tasks share."""
 
     literal = True
 
     def real_time(self, request: InferenceRequest, bodies: list[dict[str, Any]]) -> Any:
+        """Return a list of objects if the request had a list of texts, else one object."""
         return bodies if request.many else bodies[0]
 
     def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an answer's fields unchanged."""
         return dict(fields)
 
 
 class TextToText(EncoderTask):
-    """Texts from texts, by an encoder-decoder model."""
+    """Text-to-text by an encoder-decoder model."""
 
     name = TEXT_TO_TEXT
     nothing: Mapping[str, Any] = {"generated_texts": [""]}
@@ -178,8 +180,9 @@ class TextToText(EncoderTask):
     def _flow(
         self, requests: Sequence[InferenceRequest], joining: Joining | None
     ) -> Iterator[tuple[int, list[Answer]]]:
-        """By number of request, as they are ready."""
-        # By prompt number: its source, and its requests' texts. Only those in progress are kept: a flow may be endless.
+        """Yield each request's number and answers, as they are ready."""
+        # By prompt number: its source, and its requests' texts. Only prompts in progress are kept, because a flow may
+        # be endless.
         asked: dict[int, tuple[Encoded, list[tuple[int, int]]]] = {}
         open_requests: dict[int, dict[int, Answer]] = {}
         missing: dict[int, int] = {}
@@ -229,7 +232,7 @@ class TextToText(EncoderTask):
 
 
 def _with_tokens(requests: Sequence[InferenceRequest], encoder: Encoder) -> list[InferenceRequest]:
-    """Requests with an `Encoded` for each of their texts; equal texts are tokenized once."""
+    """Return the requests with an `Encoded` for each of their texts; equal texts are tokenized once."""
     texts: dict[str | None, dict[str, None]] = {}
     for request in requests:
         if not request.prepared:
@@ -255,19 +258,19 @@ def _within(settings: Generation, reach: int | None) -> Generation:
     return replace(
         settings,
         max_new_tokens=None if new is None else min(new, reach),
-        # It counts the start token.
+        # max_length includes the start token.
         max_length=None if whole is None else min(whole, reach + 1),
     )
 
 
 def answer_each(task: Task, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
-    """Answer `requests` together; after a failure each alone, so that only the broken one is an error."""
+    """Answer `requests` together; after a failure retry each alone, so that only the failing one is an error."""
     try:
         return task.answer(requests)
     except Exception:
         if len(requests) > 1:
             log.exception("a pass failed; each of the %d requests in it is tried alone", len(requests))
-    # Outside the except block: the traceback holds the failed pass's tensors.
+    # Outside the except block, because the traceback keeps the failed pass's tensors in memory.
     return [_alone(task, request) for request in requests]
 
 
@@ -281,7 +284,7 @@ def _alone(task: Task, request: InferenceRequest) -> list[Answer]:
 
 
 def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[list[Answer]]:
-    """Each request's answers; one that an earlier request had already got is marked as repeated."""
+    """Return each request's answers; an answer that an earlier request got, too, is marked as repeated."""
     seen: set[int] = set()
     out: list[list[Answer]] = []
     for wanted in places:
@@ -295,4 +298,5 @@ def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[l
 
 
 def repeated(answer: Answer) -> Answer:
+    """Return a copy of an answer that is marked as repeated."""
     return replace(answer, repeated=True)

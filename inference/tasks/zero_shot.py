@@ -22,7 +22,7 @@ from promotion.errors import Invalid
 
 
 class ZeroShot(EncoderTask):
-    """Labels for texts, by a model of natural language inference: does the text entail "This example is {label}."?"""
+    """Zero-shot classification by natural language inference: does the text entail "This example is {label}."?"""
 
     name = ZERO_SHOT
     nothing: Mapping[str, Any] = {"sequence": "", "labels": [], "scores": []}
@@ -38,7 +38,7 @@ class ZeroShot(EncoderTask):
         return self._encoder.beside()
 
     def forget(self) -> None:
-        """Forget the scores of earlier calls."""
+        """Clear the cache of scores."""
         self._cache = ScoreCache()
 
     @property
@@ -72,7 +72,7 @@ class ZeroShot(EncoderTask):
         return [replace(request, prepared=tuple(found[pair] for pair in _pairs(request))) for request in requests]
 
     def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
-        """Answer all requests, in order; equal pairs are computed once, in this call and those before."""
+        """Answer all requests, in order; equal pairs are computed once, also across calls."""
         pairs: dict[tuple[str, str], int] = {}
         wanted: dict[tuple[str, Labels], list[int]] = {}
         places: list[list[int]] = []
@@ -99,7 +99,7 @@ class ZeroShot(EncoderTask):
         return spread(answers, places)
 
     def _scores(self, pairs: Sequence[tuple[str, str]], tokens: Mapping[tuple[str, str], Encoded]) -> list[Scored]:
-        """Each pair's score, from the cache or from the engine; `tokens` has what was tokenized before."""
+        """Return each pair's score, from the cache or the engine; `tokens` has tokens that were computed before."""
         known = [self._cache.get(*pair) for pair in pairs]
         missing = [place for place, one in enumerate(known) if one is None]
         scores = {
@@ -117,9 +117,10 @@ class ZeroShot(EncoderTask):
 
 
 def ranked(text: str, settings: Labels, logits: Sequence[Entailment]) -> dict[str, Any]:
-    """Labels best first, as the transformers pipeline has them.
+    """Return labels with scores, best first, like the pipeline of transformers.
 
-    One of several: the labels' entailments compete. Each by itself (or a single one): entailment against contradiction.
+    Single-label: softmax over the labels' entailment logits. Multi-label, or with one label: softmax of entailment and
+    contradiction for each label.
     """
     entailment = np.array([one.entailment for one in logits])  # (labels,), float64
     if settings.multi_label or len(logits) == 1:
