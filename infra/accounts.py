@@ -1,4 +1,4 @@
-"""Environments in accounts of their own: their resources, their access here, and statements for owners of buckets."""
+"""Environments in their own accounts: resources, access to this account, and statements for owners of buckets."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class CrossAccount:
         return f"{self.service}-evidence-{self.account}-{self.region}"
 
     def here(self, service: str, resource: str) -> str:
-        """An ARN in the registry's account."""
+        """Return an ARN in the registry's account."""
         return f"arn:{self.partition}:{service}:{'' if service == 'iam' else self.region}:{self.account}:{resource}"
 
     def there(self, environment: str, service: str, resource: str) -> str:
-        """An ARN in the account of an environment."""
+        """Return an ARN in the account of an environment."""
         account = self.settings.cross_account[environment]
         return f"arn:{self.partition}:{service}:{'' if service == 'iam' else self.region}:{account}:{resource}"
 
@@ -109,17 +109,17 @@ class CrossAccount:
                 shown = _statement("PromotionShows", showing, ["kms:Decrypt"], conditions=via)
                 found.setdefault(f"key-{key.rpartition('/')[2]}", []).append(shown)
         pulls = _statement("PromotionPulls", runs, PULL)
-        # A repository's policy is about the repository alone, and takes no resource.
+        # A repository's policy applies to the repository only, and has no resource.
         found["repository-of-images"] = [{name: value for name, value in pulls.items() if name != "Resource"}]
         return found
 
     def _output_keys(self) -> set[str]:
-        """The KMS keys that runs write their evidence with."""
+        """Return the KMS keys that encrypt the runs' evidence."""
         found = {self.settings.at(each.name).inference.output_key for each in self.settings.environments}
         return {key for key in found if key}
 
     def _foreign_keys(self) -> dict[str, list[str]]:
-        """Keys of volumes and outputs that are in another account than the jobs', and the roles that use them."""
+        """Return keys of volumes and outputs in an account other than the jobs', with the roles that use them."""
         found: dict[str, list[str]] = {}
         for environment, account in self.settings.cross_account.items():
             inference = self.settings.at(environment).inference
@@ -129,7 +129,7 @@ class CrossAccount:
         return found
 
     def write(self, folder: Path) -> None:
-        """Those statements as files, for their owners."""
+        """Write the statements to files, for the owners of the resources."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, statements in self.owners_statements().items():
             document = {"Version": "2012-10-17", "Statement": statements}
@@ -156,9 +156,10 @@ def _statement(
 
 
 def of_roles(roles: Sequence[str]) -> dict[str, Any]:
-    """Principals and condition of a policy's statement on roles of other accounts.
+    """Return principals and condition of a policy's statement about roles of other accounts.
 
-    Never the roles as principals: a policy keeps such a role by its id, and locks out one of the same name that is made anew.
+    The roles themselves are never principals, because a policy stores such a role by its id and then denies a new role
+    with the same name.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
     """
     accounts = sorted({role.split(":")[4] for role in roles})
@@ -176,7 +177,7 @@ def share(
     functions: Functions,
     image: InferenceImage | None,
 ) -> None:
-    """The registry account's side: events to and fro, evidence written, the image pulled, runs prepared."""
+    """Let the environments' accounts exchange events, write evidence, pull the image and prepare runs."""
     if not far.settings.cross_account:
         return
     forwarder = iam.Role(
@@ -198,7 +199,7 @@ def share(
             f"To{title}",
             description=f"Tells the account of {environment}",
             event_bus=wiring.bus,
-            # A revocation belongs to no environment, and concerns all.
+            # A revocation belongs to no environment, but affects all of them.
             event_pattern=events.EventPattern(
                 source=far.announced, detail={"environment": [environment, {"exists": False}]}
             ),
@@ -237,7 +238,7 @@ def share(
 def _let_machines_prepare(scope: Construct, far: CrossAccount, functions: Functions) -> None:
     """Allow the machines in other accounts, and no other principal there, to prepare their runs.
 
-    A whole policy, because a single permission (AddPermission) knows no condition on a principal's ARN. It replaces any other:
+    A whole policy, because AddPermission supports no condition on a principal's ARN. It replaces any other policy:
     https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html
     """
     prepare = functions["prepare_inference"]

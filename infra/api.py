@@ -19,7 +19,7 @@ from promotion.config.settings import Web
 _GET = [apigateway.HttpMethod.GET, apigateway.HttpMethod.HEAD]
 _POST = [apigateway.HttpMethod.POST]
 
-# HEAD has routes of its own: an HTTP API does not answer it from GET's.
+# HEAD needs its own routes, because an HTTP API does not answer it by GET's routes.
 ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/", _GET, "web"),
     ("/approvals/{token}", _GET, "web"),
@@ -64,7 +64,8 @@ class Api(Construct):
             "Http",
             description="Approval pages and decisions",
             create_default_stage=False,
-            # With a domain of one's own the bare address would be a second door, on which no cookie or link is at home.
+            # With a custom domain, the default endpoint would be a second address, for which cookies and links are not
+            # valid.
             disable_execute_api_endpoint=web.domain_name is not None,
         )
         log_group = logs.LogGroup(
@@ -102,7 +103,7 @@ class Api(Construct):
         return self._http.api_id
 
     def route(self, functions: Functions) -> None:
-        """Leads every address to its function; IAM lets commands in, the session lets people in."""
+        """Add the routes to the functions; commands are authorized by IAM, people by their session."""
         for path, methods, module in ROUTES:
             self._http.add_routes(
                 path=path,

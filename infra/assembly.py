@@ -1,4 +1,4 @@
-"""From `promotion.toml` to stacks."""
+"""Construction of the stacks from `promotion.toml`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from promotion.config.resources import check_region
 from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parent.parent
-# The CDK command's way to pass the context: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/cx-api
+# The variable in which the CDK command passes the context:
+# https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/cx-api
 _CONTEXT = "CDK_CONTEXT_JSON"
 # Characters that Parameter Store, a stack's name and IAM allow, without a wildcard.
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
@@ -36,19 +37,20 @@ _PREFIX = re.compile(r"/[A-Za-z][A-Za-z0-9-]*(/[A-Za-z0-9-]+)*")
 def assemble(
     *, outdir: str | None = None, context: Mapping[str, Any] | None = None, kept: Mapping[str, str] | None = None
 ) -> App:
-    """The app for the configuration in effect, ready to synthesize.
+    """Return the app for the configuration in effect, ready to synthesize.
 
     Context `bundle=false` omits the functions' code, to run them from source, and `bundle=host` builds it for this machine's
     Python, to deploy to an emulator that runs functions with it; neither builds the inference image. `nag=false` omits
     cdk-nag, `validate=true` adds the CDK's own validation (five seconds; the tests run it), and `prefix` overrides the
     Parameter Store prefix in PROMOTION_PREFIX.
 
-    `kept` has the resources of `[advanced] ledger_table`, found by promotion/aws/kept.py: this package does not call AWS.
+    `kept` has the resources of `[advanced] ledger_table`, found by promotion/aws/kept.py, because this package doesn't
+    call AWS.
 
     Raises:
-        Invalid: the configuration can't be deployed; names the setting.
+        Invalid: the configuration can't be deployed; the error names the setting.
     """
-    # Without the CDK command cdk.json is not read, and other feature flags would give another template.
+    # Without the CDK command, cdk.json is not read, and other feature flags would give a different template.
     flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
     given = {**json.loads(os.environ.get(_CONTEXT) or "{}"), **(context or {})}
     validated = str(given.get("validate")).lower() == "true"
@@ -64,7 +66,8 @@ def assemble(
     code = _code(app, place)
     far = CrossAccount(settings, prefix)
     env = _environment(settings)
-    # Buses and their policies first, then the environments' accounts: rules here and there point at each other's buses.
+    # Buses and their policies first, then the environments' accounts, because the accounts' rules target each other's
+    # buses.
     buses = _buses(app, far)
     others = [
         EnvironmentStack(
@@ -103,7 +106,7 @@ def assemble(
 
 
 def _buses(app: App, far: CrossAccount) -> list[BusStack]:
-    """The stacks of the buses, where there are several accounts."""
+    """Return the stacks of the buses, if there are several accounts."""
     region, elsewhere = far.settings.registry.region, far.settings.cross_account
     if not elsewhere:
         return []
@@ -129,7 +132,7 @@ def _check(settings: Config, source: str) -> None:
     """Check settings that matter only in a deployment.
 
     Raises:
-        Invalid: names the setting.
+        Invalid: the configuration can't be deployed; the error names the setting.
     """
 
     def refuse(place: str, reason: str) -> NoReturn:
@@ -146,7 +149,7 @@ def _check(settings: Config, source: str) -> None:
 
 
 def _environment(settings: Config) -> Environment | None:
-    """Return the target account and region, as far as they are configured."""
+    """Return the target account and region, if they are configured."""
     region = settings.registry.region or settings.artifacts.region
     if settings.registry.account is None and region is None:
         return None

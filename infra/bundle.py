@@ -1,4 +1,4 @@
-"""The functions' code, as it runs on AWS: dependencies for its processor and Python, built without Docker."""
+"""The bundle of the functions' code, with dependencies for Lambda's processor and Python, built without Docker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64")
 PYTHON = "3.13"
 SOURCES = ("lambdas", "promotion")
 LOCK = Path("lambdas", "requirements.txt")
-# The command line is for people and pipelines; no function imports it.
+# No function imports the command.
 _LEFT_OUT = ("__pycache__", "cli", "requirements.in", "requirements.txt")
 _KEPT = 3
 
@@ -26,13 +26,13 @@ _KEPT = 3
 def build(root: Path, config: Path, *, for_host: bool = False) -> Path:
     """Return a folder with everything that a function needs, named after its contents and built at most once.
 
-    The dependencies come from the package index only when the lock has changed: a second synth makes no network call.
-    `for_host` builds the twin that this machine's Python can import.
+    Dependencies are downloaded only if the lock has changed, so that a second synth makes no network call. `for_host`
+    builds the bundle for this machine's Python instead.
     """
     kind = "host" if for_host else "lambda"
     target = root / "build" / "bundle"
     target.mkdir(parents=True, exist_ok=True)
-    # Two synths at once: the second waits, and finds the first one's bundle.
+    # With two synths at once, the second one waits and then finds the first one's bundle.
     with (target / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _built(root, config, target, kind)
@@ -52,14 +52,14 @@ def _built(root: Path, config: Path, target: Path, kind: str) -> Path:
                 shutil.copytree(root / source, made / source, ignore=shutil.ignore_patterns(*_LEFT_OUT))
             shutil.copyfile(config, made / names.CONFIG_FILE)
             made.rename(code)
-    # The newest are kept, and what is used is new.
+    # A bundle that is used becomes the newest, because only the newest ones are kept.
     code.touch()
     _forget(target, f"{kind}-????????????????")
     return code
 
 
 def sources(root: Path) -> Iterator[Path]:
-    """The service's own files that a bundle holds, in order."""
+    """Return the service's own files in a bundle, in order."""
     for source in SOURCES:
         for path in sorted((root / source).rglob("*")):
             if path.is_file() and not set(path.relative_to(root).parts) & set(_LEFT_OUT):
@@ -67,10 +67,10 @@ def sources(root: Path) -> Iterator[Path]:
 
 
 def install(lock: Path, into: Path, *, for_lambda: bool) -> None:
-    """Installs a lock into a folder: for Lambda, or for the Python that runs this.
+    """Install a lock into a folder, for Lambda or for the running Python.
 
     Raises:
-        subprocess.CalledProcessError: pip could not; it has said why.
+        subprocess.CalledProcessError: pip failed; it has printed the reason.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
     options = ["--only-binary=:all:", "--no-deps", "--no-compile", "--require-hashes"]
@@ -78,7 +78,7 @@ def install(lock: Path, into: Path, *, for_lambda: bool) -> None:
         options += ["--python-version", PYTHON, "--implementation", "cp"]
         options += [part for platform in PLATFORMS for part in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
-    # Built beside and moved: a folder of this name is always whole.
+    # Built in another folder and renamed, so that a folder of this name is always complete.
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
         made = Path(scratch) / "site"
         subprocess.run([*command, "--target", str(made), "--requirement", str(lock)], check=True)
@@ -96,7 +96,7 @@ def _digest(files: list[Path]) -> str:
 
 
 def _forget(target: Path, pattern: str) -> None:
-    """Removes all but the newest few bundles: each is 47 MB, and every change of a line makes another."""
+    """Remove all but the newest few bundles: each is 47 MB, and every code change makes a new one."""
     made = sorted(target.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in made[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)

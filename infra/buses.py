@@ -22,7 +22,7 @@ from promotion import names
 
 
 class BusStack(Stack):
-    """A bus that the accounts in `senders` may put events onto, and within them the roles in `writers` alone."""
+    """A bus onto which only the roles in `writers`, in the accounts `senders`, may put events."""
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class BusStack(Stack):
     ) -> None:
         super().__init__(scope, name, description=description, **stack)
         bus = events.EventBus(self, "Bus", event_bus_name=bus_name, description=description)
-        # By account, without a condition on the role: PutTargets in the other account is checked against this statement.
-        # Everything narrower is said by the denials.
+        # By account, without a condition on the role, because PutTargets in the other account is checked against this
+        # statement. The deny statements restrict it.
         bus.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="OtherAccountsTell",
@@ -69,7 +69,7 @@ class BusStack(Stack):
                 conditions={
                     "StringEquals": {"aws:PrincipalAccount": list(senders)},
                     "StringNotEquals": {"events:source": [*sources, *([names.REPORT_SOURCE] if reporters else [])]},
-                    # The check of PutTargets is about no event in particular.
+                    # The check of PutTargets has no event, and so no source.
                     "Null": {"events:source": "false"},
                 },
             )
@@ -78,7 +78,7 @@ class BusStack(Stack):
             bus.add_to_resource_policy(statement)
 
     def _deployers(self, senders: Sequence[str]) -> list[str]:
-        """Return the deployment roles and account roots; both can administer their account anyway."""
+        """Return the deployment roles and account roots, which can administer their account anyway."""
         return [
             f"arn:{self.partition}:iam::{account}:{principal}"
             for account in senders
@@ -87,11 +87,11 @@ class BusStack(Stack):
 
 
 def registry_bus(scope: Construct, far: CrossAccount, **stack: Any) -> BusStack:
-    """The bus of the service's account: its own functions and machines write to it, and the environments' reporters."""
+    """Make the bus of the service's account; its functions and machines and the environments' reporters write to it."""
     settings = far.settings
     sources = [names.INFERENCE_SOURCE]
     if any(settings.base_environment(environment).endpoint is not None for environment in settings.cross_account):
-        # SageMaker's events about endpoints keep SageMaker's name as source.
+        # SageMaker's events about endpoints keep their source when they are forwarded.
         sources.append(names.SAGEMAKER_SOURCE)
     publishers = [name for name in PUBLISHERS if name != RUNS or settings.inference.schedule is not None]
     machines = [
@@ -113,7 +113,7 @@ def registry_bus(scope: Construct, far: CrossAccount, **stack: Any) -> BusStack:
 
 
 def environment_bus(scope: Construct, far: CrossAccount, environment: str, **stack: Any) -> BusStack:
-    """The bus of an environment's account: the service's forwarder writes to it, and the machine there."""
+    """Make the bus of an environment's account; the service's forwarder and the machine there write to it."""
     return BusStack(
         scope,
         f"{far.service}-{environment}-EventBus",

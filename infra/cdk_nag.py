@@ -10,7 +10,7 @@ from aws_cdk import Acknowledgment, Stack, Validations
 from aws_cdk import aws_iam as iam
 from constructs import IConstruct
 
-# Resources of policies that hold a `*`: a pattern on the resource, and why it can't be narrower.
+# Resources of policies with a `*`: a pattern of the resource, and why it can't be narrower.
 WILDCARDS: Mapping[str, str] = {
     r"\*": "AWS knows no resource for these actions: listing packages, an ECR login, metrics (bound to a namespace by "
     "a condition), delivering logs and traces, describing a network, a function's network interfaces, reading quotas.",
@@ -33,14 +33,14 @@ WILDCARDS: Mapping[str, str] = {
 
 
 def acknowledge(construct: IConstruct, findings: Mapping[str, str]) -> None:
-    """Leaves `findings` (rule → reason) standing on `construct` and all below it."""
+    """Accept `findings` (rule → reason) on `construct` and everything below it."""
     Validations.of(construct).acknowledge(
         *(Acknowledgment(id=rule, reason=reason) for rule, reason in findings.items())
     )
 
 
 def explain_wildcards(stack: Stack) -> None:
-    """Explains every `*` in a policy's resources by WILDCARDS; one that isn't there stays a finding."""
+    """Accept every `*` in a policy's resources that WILDCARDS explains; others stay findings."""
     for construct in stack.node.find_all():
         if isinstance(construct, iam.CfnPolicy):
             findings = {}
@@ -60,7 +60,7 @@ def _resources(document: Any) -> Iterator[str]:
 
 
 def plain(value: Any) -> str:
-    """A template's value as text: `{"Fn::GetAtt": ["A", "Arn"]}` is `<A.Arn>`, `{"Ref": "A"}` and `${A}` are `<A>`."""
+    """Return a value as text: `{"Fn::GetAtt": ["A", "Arn"]}` is `<A.Arn>`, `{"Ref": "A"}` and `${A}` are `<A>`."""
     if isinstance(value, str):
         return value
     if "Ref" in value:

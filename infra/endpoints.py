@@ -1,4 +1,4 @@
-"""Real-time endpoints: the function that follows the live version, its triggers, and its permissions.
+"""Real-time endpoints: the function that deploys the live version to them, its triggers, and its permissions.
 
 These resources exist only if an environment has an endpoint configured. The endpoints themselves aren't resources of the
 stack, because the ledger, and not a deployment, determines which ones exist.
@@ -30,7 +30,7 @@ SWEEP = Duration.minutes(5)
 
 
 class Endpoints(Construct):
-    """The function that follows the live version, in the account of each environment."""
+    """The function that deploys live versions to endpoints, in the account of each environment."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Endpoints(Construct):
         self._functions, self._wiring = functions, wiring
         served = [each for each in settings.environments if each.endpoint is not None]
         here = [each for each in served if each.name in machines]
-        # It may have to copy what is live first.
+        # It may have to copy the live artifact first.
         functions.add(MODULE, Size(900))
         roles = {
             each.name: machines[each.name].execution_role.role_arn
@@ -109,7 +109,7 @@ class Endpoints(Construct):
                 ),
             )
         if elsewhere:
-            # Forwarded from the environments' accounts, which forward only events about this service's endpoints.
+            # Forwarded by the environments' accounts, which forward only events about this service's endpoints.
             told = events.EventPattern(source=[names.SAGEMAKER_SOURCE], detail_type=list(names.ENDPOINT_STATE_CHANGES))
             self._rule("OnEndpointElsewhere", told, ours=True)
         events.Rule(
@@ -143,7 +143,7 @@ class Endpoints(Construct):
 
 
 def endpoint_names(environment: Environment, prefix: str) -> str:
-    """The names of an environment's endpoints, as IAM matches them."""
+    """Return IAM patterns of the names of an environment's endpoints."""
     assert environment.endpoint is not None
     return names.endpoint_pattern(environment.endpoint.name, prefix, environment.name).replace("{group}", "*")
 
@@ -171,7 +171,7 @@ def may_serve(
             [permissions.arn("cloudwatch", f"alarm:{pattern}-*")],
         ),
         allow(["iam:PassRole"], [role_arn], {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}),
-        # SageMaker takes the caller's right to grant it the key of the instances' volumes.
+        # SageMaker uses the caller's permission to create a grant on the key of the instances' volumes.
         *(
             [
                 allow(["kms:CreateGrant"], [key], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),

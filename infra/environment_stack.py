@@ -1,4 +1,4 @@
-"""One environment in an account of its own, as a stack."""
+"""The stack of an environment in its own account."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from promotion import names
 
 
 class EnvironmentStack(Stack):
-    """One environment in its own account: its bus, its inference machine, and the roles by which we reach its parameters."""
+    """An environment in its own account: its bus, its inference machine, and the roles for access to its parameters."""
 
     def __init__(self, scope: Construct, name: str, *, environment: str, far: CrossAccount, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
         self._environment, self._far = environment, far
         self._configured = configured = far.settings.base_environment(environment)
         settings = far.settings.at(environment)
-        # Made, with its policy, by the stack before: infra/buses.py.
+        # The previous stack makes the bus and its policy: infra/buses.py.
         self.bus = events.EventBus.from_event_bus_arn(
             self, "Bus", far.there(environment, "events", f"event-bus/{far.service}")
         )
@@ -117,7 +117,7 @@ class EnvironmentStack(Stack):
         )
 
     def _opened(self, purpose: str, does: str, modules: list[str], statements: list[iam.PolicyStatement]) -> None:
-        """A role that the named functions take on, and only for this environment."""
+        """Make a role that the named functions may assume, for this environment only."""
         callers = [self._far.function_role(module) for module in modules]
         description = f"How the service's account {does}"
         self._role_for(purpose, description, {"ArnEquals": {"aws:PrincipalArn": callers}}, statements)
@@ -135,7 +135,8 @@ class EnvironmentStack(Stack):
             purpose.title(),
             role_name=names.environment_role(far.prefix, self._environment, purpose),
             description=description,
-            # Of the account, by a condition on the role: this stack is there before the roles that it names.
+            # The account is the principal, with a condition on the role, because this stack is deployed before those
+            # roles.
             assumed_by=iam.PrincipalWithConditions(
                 iam.AccountPrincipal(far.account),
                 {

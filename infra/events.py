@@ -21,22 +21,24 @@ from infra.storage import Store
 from promotion import names
 from promotion.config.loading import Config
 
-# Parameter Store takes 3 writes a second from the whole account: more projectors would only wait for each other.
+# Parameter Store accepts 3 writes a second from the whole account, so that more projectors would only wait for each
+# other.
 PROJECTORS = 4
-# Calls of `verify` at once: the ledger, the registry and Parameter Store serve the pipelines meanwhile.
+# Concurrent calls of `verify`; few, because pipelines use the ledger, the registry and Parameter Store at the same
+# time.
 VERIFIERS = 4
-# Registrations that are read and hashed at once, however many come: decisions and pages share the account's concurrency.
+# Registrations that are read and hashed at once; few, because decisions and pages share the account's concurrency.
 REGISTRARS = 4
-# After so many tries a registration is left to a person; the function itself has it tried again within the minute.
+# After this many tries, a person must handle a registration; the function has it retried within a minute.
 REGISTRATION_TRIES = 5
 
 
 class Wiring(Construct):
-    """Queues, bus and everything that starts a function, except the HTTP API."""
+    """Queues, the bus, and all triggers of functions except the HTTP API."""
 
     def __init__(self, scope: Construct, name: str, *, bus_name: str, bus_arn: str | None = None) -> None:
         super().__init__(scope, name)
-        # With several accounts the bus, and who may write to it, are in a stack of their own: infra/buses.py.
+        # With several accounts, the bus and its policy are in a separate stack: infra/buses.py.
         self.bus: events.IEventBus = (
             events.EventBus.from_event_bus_arn(self, "Bus", bus_arn)
             if bus_arn
@@ -49,7 +51,7 @@ class Wiring(Construct):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
-            # Not after a failed deployment: its remains would block the next one.
+            # Not retained after a failed deployment, because the remaining queue would block the next one.
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         self.wake = sqs.Queue(
@@ -63,7 +65,7 @@ class Wiring(Construct):
             retention_period=Duration.days(14),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=5),
         )
-        # A FIFO queue takes neither what EventBridge nor what a stream could not deliver.
+        # A standard queue, because a FIFO queue can't be the dead-letter queue of EventBridge or of a stream.
         self.undelivered = sqs.Queue(
             self,
             "Undelivered",
@@ -71,7 +73,7 @@ class Wiring(Construct):
             enforce_ssl=True,
             retention_period=Duration.days(14),
         )
-        # Pages of groups, from `verify` to itself.
+        # Lists of groups that one call of `verify` leaves to the next.
         self.verifications = sqs.Queue(
             self,
             "Verifications",
@@ -89,12 +91,12 @@ class Wiring(Construct):
             "Registrations",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            # Of a function that was ended: it may still be at work until its own time is over.
+            # Longer than the function's time-out: the function may still be working on the message until then.
             visibility_timeout=Duration.seconds(SIZES["on_model_registered"].timeout_s + 60),
             retention_period=Duration.days(14),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.undelivered, max_receive_count=REGISTRATION_TRIES),
         )
-        # Mail that waits; a FIFO queue delays no single message.
+        # Wake-up messages of delayed mail, in a standard queue, because a FIFO queue can't delay single messages.
         self.later = sqs.Queue(
             self,
             "Later",
@@ -163,7 +165,8 @@ class Wiring(Construct):
                 schedule=schedule,
                 targets=[self._function(functions, module)],
             )
-        # EventBridge is content once Lambda has taken the event: what the function fails at three times lands here.
+        # EventBridge's delivery ends when Lambda accepts the event; an event at which the function fails three times
+        # goes here.
         for module in (
             "on_approval_changed",
             "on_inference_completed",
@@ -184,7 +187,7 @@ class Wiring(Construct):
             bisect_batch_on_error=True,
             retry_attempts=10,
             report_batch_item_failures=True,
-            # A wake-up is needed once per change of a group's head; every other item of the transaction is noise.
+            # One wake-up for each change of a group's head is enough; other items of the transaction are filtered out.
             filters=[
                 lambda_.FilterCriteria.filter(
                     {"dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.is_equal("HEAD")}}}}
@@ -208,7 +211,7 @@ class Wiring(Construct):
             )
 
     def follow_drift(self, functions: Functions, settings: Config) -> None:
-        """Starts what drift calls for; without monitors and retraining in the configuration, nothing."""
+        """Add triggers for drift, if the configuration has monitors or retraining."""
         if settings.drift.monitors:
             events.Rule(
                 self,
@@ -217,7 +220,7 @@ class Wiring(Construct):
                 event_pattern=events.EventPattern(
                     source=[names.SAGEMAKER_SOURCE],
                     detail_type=[names.PROCESSING_STATE_CHANGE],
-                    # Which jobs are a monitor's, only the job itself says; our own never are.
+                    # Only the job itself shows whether it is a monitor's; our own jobs never are.
                     detail={
                         "ProcessingJobStatus": ["Completed"],
                         "ProcessingJobName": [{"anything-but": {"prefix": "promotion-"}}],
@@ -240,7 +243,7 @@ class Wiring(Construct):
             )
 
     def tell_channels(self, functions: Functions, settings: Config) -> None:
-        """One rule a channel, so that each is tried again on its own."""
+        """Make one rule for each channel, so that each is retried separately."""
         for name, channel in settings.channels.items():
             detail = {"model_package_group": patterns} if (patterns := group_patterns(channel.groups)) else None
             events.Rule(
@@ -269,9 +272,9 @@ class Wiring(Construct):
             )
 
     def guard_bus(self, writers: Sequence[str], reporters: Sequence[str] = ()) -> None:
-        """Close the bus to all but `writers`: an identity policy elsewhere must not be enough to fake an event.
+        """Deny PutEvents to all but `writers`, so that an identity policy alone is not enough to forge an event.
 
-        `reporters` may put events of evaluations of their own.
+        `reporters` may put events about their own evaluations.
         """
         if not isinstance(self.bus, events.EventBus):
             return
@@ -340,7 +343,7 @@ def of_reporters(bus: str, reporters: Sequence[str], writers: Sequence[str]) -> 
 
 
 def group_patterns(groups: tuple[str, ...]) -> list[Any]:
-    """`groups` as EventBridge matches them; nothing where it can't, and the function looks again in any case."""
+    """Return `groups` as EventBridge patterns; empty if it can't match them, as the function checks groups anyway."""
     if any(pattern == "*" or "?" in pattern or "[" in pattern for pattern in groups):
         return []
     return [{"wildcard": pattern} if "*" in pattern else pattern for pattern in groups]

@@ -25,8 +25,8 @@ class Size:
     memory_mb: int = 512
 
 
-# The HTTP API waits 30 s; on_model_registered reads whole artifacts; a projection may wait for Parameter Store, which
-# takes 3 writes a second.
+# The HTTP API's time-out is 30 s; on_model_registered reads whole artifacts; a projection may wait for Parameter Store,
+# which accepts 3 writes a second.
 SIZES: Mapping[str, Size] = {
     "on_model_registered": Size(900, 1792),
     "on_approval_changed": Size(60),
@@ -47,7 +47,7 @@ SIZES: Mapping[str, Size] = {
 }
 
 
-# Those of AWSLambdaVPCAccessExecutionRole; AWS requires all resources.
+# The actions of AWSLambdaVPCAccessExecutionRole; AWS requires `*` as their resource.
 _INTERFACES = (
     "CreateNetworkInterface",
     "DescribeNetworkInterfaces",
@@ -87,17 +87,17 @@ class Functions(Construct):
         return role
 
     def grant(self, module: str, statements: Iterable[iam.PolicyStatement]) -> None:
-        """Adds statements to the function's role."""
+        """Add statements to a function's role."""
         for statement in statements:
             self.role(module).add_to_principal_policy(statement)
 
     def set_environment(self, module: str, **environment: str) -> None:
-        """Sets environment variables."""
+        """Set environment variables of a function."""
         for key, value in environment.items():
             self[module].add_environment(key, value)
 
     def place(self, module: str, *, subnets: Sequence[str], security_groups: Sequence[str]) -> None:
-        """Run a function in a network; Lambda makes its interfaces with the function's role, the function itself may not.
+        """Run a function in a VPC; Lambda makes network interfaces by the function's role, but the function may not.
 
         https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
         """
@@ -107,7 +107,7 @@ class Functions(Construct):
             subnet_ids=list(subnets), security_group_ids=list(security_groups)
         )
         actions = [f"ec2:{action}" for action in _INTERFACES]
-        # The key is there in calls of the function's own code alone.
+        # This key exists only in calls by the function's own code.
         by_lambda: dict[str, dict[str, object]] = {"Null": {"lambda:SourceFunctionArn": "true"}}
         self.grant(module, [allow(actions, ["*"], by_lambda)])
 
@@ -116,7 +116,7 @@ class Functions(Construct):
         log_group = logs.LogGroup(
             self, f"{name}Log", retention=logs.RetentionDays.ONE_YEAR, removal_policy=RemovalPolicy.DESTROY
         )
-        # Another account's policies name a role before it is there, so that its name must be known.
+        # Other accounts' policies name the role before it exists, so its name must be fixed.
         own = f"{names.installation(self._prefix)}-{module.replace('_', '-')}" if self._named else None
         role = iam.Role(self, f"{name}Role", role_name=own, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         role.add_to_policy(allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group.log_group_arn}"]))
@@ -133,7 +133,7 @@ class Functions(Construct):
             memory_size=size.memory_mb,
             role=role,
             log_group=log_group,
-            # Calls of one function to another, through the queue and the bus, carry the trace on by themselves.
+            # Calls between functions through the queue and the bus propagate the trace automatically.
             tracing=lambda_.Tracing.ACTIVE,
             environment={
                 names.CONFIG: names.CONFIG_FILE,

@@ -88,7 +88,8 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.VERIFY_QUEUE_URL,
     ),
 }
-# With `[advanced.identity] backchannel_logout`, readers of sessions read which ones the identity provider has ended.
+# With `[advanced.identity] backchannel_logout`, functions that read sessions also read which ones the provider has
+# ended.
 TOLD_OF_ENDED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
     ("sign_in", "web", "decide"), (names.ENDED_SESSIONS_TABLE,)
 )
@@ -110,7 +111,7 @@ class Duties:
     public_url: str
 
     def set_environment(self) -> None:
-        """Sets the environment variables."""
+        """Set the functions' environment variables."""
         store, functions, wiring = self.store, self.functions, self.wiring
         known = {
             names.LEDGER_TABLE: store.ledger.table_name,
@@ -146,8 +147,11 @@ class Duties:
                 functions.set_environment(module, **{variable: known[variable] for variable in variables})
 
     def grant(self) -> None:
-        """Grants: `decide`, `operate` and `record` append to the ledger, the projector writes to the targets, and none may invoke
-        the first two."""
+        """Grant the functions' permissions.
+
+        `decide`, `operate` and `record` append to the ledger, the projector writes to the targets, and no function may
+        invoke `decide` or `operate`.
+        """
         may, functions, wiring = self.permissions, self.functions, self.wiring
         append = [may.read_ledger(), may.append_to_ledger(), may.sign(), *may.sign_changes()]
         record = may.invoke(functions["record"].function_arn)

@@ -12,12 +12,15 @@ from promotion import names
 
 
 def hashing_role(scope: Construct, store: Store, permissions: Permissions, *, role_name: str | None = None) -> iam.Role:
-    """Role that reads artifacts and alone writes below `hashes/` in the evidence bucket: that content is trusted."""
+    """Make the role that reads artifacts, and is the only one to write below `hashes/` in the evidence bucket.
+
+    The content of that folder is trusted.
+    """
     stack = Stack.of(scope)
     role = iam.Role(
         scope,
         "HashingRole",
-        # The policies of keys in other accounts name it.
+        # Fixed, because the policies of keys in other accounts name the role.
         role_name=role_name,
         description="Hashes artifacts too large for a function",
         assumed_by=iam.ServicePrincipal(

@@ -21,11 +21,11 @@ from infra.cdk_nag import acknowledge
 from infra.permissions import allow
 
 SOURCES = ("inference", "promotion")
-# A build that is never answered would hold the deployment for CloudFormation's own hour.
+# Without an answer about the build, CloudFormation would wait for an hour.
 _LONGEST = Duration.minutes(45)
 _QUEUED = Duration.minutes(10)
 
-# CloudFormation waits for this answer; the digest is what the machines run, so that a moved tag changes nothing.
+# CloudFormation waits for this answer. The machines use the digest in it, so that moving a tag has no effect.
 _ANSWER = r"""
 digest=$(docker inspect --format '{{index .RepoDigests 0}}' "$IMAGE" 2>/dev/null | cut -d@ -f2)
 if [ "$CODEBUILD_BUILD_SUCCEEDING" = 1 ] && [ -n "$digest" ]; then status=SUCCESS; else status=FAILED; fi
@@ -38,13 +38,13 @@ curl --silent --show-error --fail --retry 5 --upload-file answer.json --header '
 
 
 class InferenceImage(Construct):
-    """Repository, build, and by digest the image's address as `uri`, and its base's as `base`."""
+    """Repository and build of the image; `uri` is its address by digest, `base` that of its base image."""
 
     def __init__(self, scope: Construct, name: str, *, root: Path, base: str | None = None) -> None:
         super().__init__(scope, name)
         stack = Stack.of(self)
         source = assets.Asset(self, "Source", path=str(stage(root)))
-        # Kept: what is live names its image by digest.
+        # Retained, because live versions name their image by digest.
         self.repository = ecr.Repository(
             self,
             "Repository",
@@ -119,7 +119,7 @@ class InferenceImage(Construct):
                 build_spec=stack.to_json_string(build_spec()),
             ),
         )
-        # The role's policy is a resource of its own; a build begun before it would find no permission.
+        # The role's policy is a separate resource; a build that starts before it would have no permission.
         project.node.add_dependency(role)
         starter = self._starter(project)
         ended = events.Rule(
@@ -177,7 +177,7 @@ class InferenceImage(Construct):
 
 
 def stage(root: Path) -> Path:
-    """The image's build context: its Dockerfile and the packages that it copies, and nothing that git ignores."""
+    """Make the build context: the Dockerfile and the packages that it copies, without files that git ignores."""
     context = root / "build" / "image"
     shutil.rmtree(context, ignore_errors=True)
     for source in SOURCES:
@@ -194,8 +194,8 @@ def default_base(root: Path) -> str:
 def build_spec() -> dict[str, object]:
     """Return CodeBuild's commands: build and push the image, and answer CloudFormation."""
     login = 'aws ecr get-login-password | docker login --username AWS --password-stdin "$REGISTRY"'
-    # A tag can't be pushed twice: an image of these sources that is there already is the image. What a base's tag points to
-    # may move while we build: it is asked for once, and what was found is written on the image.
+    # A tag can't be pushed twice, so an existing image with the tag of these sources is used. A base's tag may move
+    # during the build, so its digest is resolved once, and stored as a label of the image.
     build = " ".join(
         (
             'docker pull "$IMAGE" || {',

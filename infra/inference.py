@@ -55,7 +55,8 @@ class InferenceMachine(Construct):
         log_group = logs.LogGroup(
             self,
             "Log",
-            # Below this path Step Functions needs no statement per log group, of which a policy holds 5,120 characters.
+            # Below this path, Step Functions needs no statement for each log group in the resource policy of at most
+            # 5,120 characters.
             log_group_name=f"/aws/vendedlogs/states/{machine_name}",
             retention=logs.RetentionDays.ONE_YEAR,
             removal_policy=RemovalPolicy.DESTROY,
@@ -85,8 +86,8 @@ class InferenceMachine(Construct):
             state_machine_name=machine_name,
             state_machine_type=sfn.StateMachineType.STANDARD,
             role=role,
-            # json.dumps, because the CDK's own to_json_string drops None: `"ResultPath": null` would vanish, and with it the
-            # input that the next state needs.
+            # json.dumps, because the CDK's own to_json_string drops None: without `"ResultPath": null` the next state
+            # would lose its input.
             definition_body=sfn.DefinitionBody.from_string(
                 json.dumps(
                     machine.definition(
@@ -103,7 +104,7 @@ class InferenceMachine(Construct):
         )
 
     def failures(self) -> dict[str, cloudwatch.Metric]:
-        """Runs that failed, and runs that were cut off and could say nothing any more, by the name of their alarm."""
+        """Return the metrics of failed and of timed-out runs (which can't report), by the name of their alarm."""
         period = Duration.minutes(5)
         return {
             "InferenceFailed": self.machine.metric_failed(period=period),
@@ -111,7 +112,7 @@ class InferenceMachine(Construct):
         }
 
     def start_on_promotion(self, undelivered: sqs.IQueue, *, scheduled: bool) -> None:
-        """Start a run when a version has become live here by any way, and by the schedule if there is one."""
+        """Start a run whenever a version goes live here, and by the schedule if there is one."""
         events.Rule(
             self,
             "OnPromotion",
@@ -142,7 +143,8 @@ class InferenceMachine(Construct):
 
     def _may(self, permissions: Permissions, prepare: lambda_.IFunction) -> list[iam.PolicyStatement]:
         arn = permissions.arn
-        # Names from prepare_inference: they begin with the service's, so that no other jobs are in reach.
+        # The names come from prepare_inference and begin with the service's prefix, so that the role can't access other
+        # jobs.
         ours = f"{names.SERVICE}-*"
         return [
             permissions.invoke(prepare.function_arn),
@@ -180,7 +182,7 @@ class InferenceMachine(Construct):
         for statement in [
             allow(["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/*" for bucket in readable]),
             allow(["s3:ListBucket", "s3:GetBucketLocation"], [*readable, written]),
-            # {group}/{environment}/{run_id}/…: a run in dev can't touch what prod is judged by.
+            # {group}/{environment}/{run_id}/…, so that a run in dev can't change the evidence for prod.
             allow(
                 ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 [f"{written}/*/{self._environment.name}/*"],

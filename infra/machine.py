@@ -10,11 +10,11 @@ from typing import Any
 from promotion import names
 
 POLL_S = 30
-# Every round costs 11 of the 25,000 entries that a Standard execution's history can hold: 1,800 leave room for the rest.
+# Each poll adds 11 entries to a Standard execution's history of at most 25,000; 1,800 polls leave room for the rest.
 MOST_ROUNDS = 1800
-# The score's job ends by its own StoppingCondition within the hour; what comes before it runs is waited for besides.
+# The score's job ends by its StoppingCondition within an hour; the rest is for its time before it runs.
 SCORE_POLLS = 240
-# Around both jobs: preparing, and waiting for instances.
+# Time for preparation, and for waiting for instances, in addition to both jobs.
 _BESIDES = timedelta(hours=4)
 
 _THROTTLED = {
@@ -27,7 +27,8 @@ _THROTTLED = {
     "BackoffRate": 2,
     "MaxAttempts": 6,
 }
-# SageMaker's SDK errors arrive under this one name where the API declares none: worth two tries, not six.
+# SageMaker's errors that its API doesn't declare all have this name, so that they are retried twice rather than six
+# times.
 _UNNAMED = {
     "ErrorEquals": ["SageMaker.SageMakerException", "SageMaker.AmazonSageMakerException"],
     "IntervalSeconds": 3,
@@ -63,9 +64,9 @@ def definition(
     settings: Mapping[str, Any],
     longest_transform: timedelta = timedelta(hours=12),
 ) -> dict[str, Any]:
-    """The machine of one environment. `settings` reaches the prepare function as the input's field of that name.
+    """Return the definition of an environment's machine. The prepare function gets `settings` as a field of its input.
 
-    Requests are spelled out field by field because Step Functions takes no whole request from its input.
+    Requests are written field by field, because Step Functions can't take a whole request from its input.
     """
     unprepared = {
         "environment": environment,
@@ -208,9 +209,9 @@ def _sagemaker(action: str, parameters: Mapping[str, Any], *, next_state: str) -
 def _wait_for(
     title: str, *, describe: str, stop: str, key: str, name: str, status: str, then: str, rounds: tuple[int, int]
 ) -> dict[str, Any]:
-    """States that poll a job until it ends, stop it when it doesn't, and leave the reason in `$.error`.
+    """Return states that poll a job until it ends, stop it if it doesn't, and put the reason into `$.error`.
 
-    `rounds`: seconds between two looks, and how many there are.
+    `rounds`: seconds between two polls, and the number of polls.
     """
     every, most = rounds
     job = f"$.{title.lower()}_job"

@@ -25,8 +25,9 @@ class Sender:
             ),
             events=[ses.EmailSendingEvent.BOUNCE, ses.EmailSendingEvent.COMPLAINT, ses.EmailSendingEvent.REJECT],
         )
-        # The identity's default, so that no mail of this sender goes out uncounted. An identity is the account's, so that one
-        # that is there already, by hand or by another installation, can't be made again, and must not go with this stack.
+        # The identity's default set, so that every mail of this sender is counted. An identity belongs to the account:
+        # if it exists already, made manually or by another installation, it can't be made again, and must not be
+        # deleted with this stack.
         self.identity = (
             ses.EmailIdentity(
                 scope,
@@ -43,7 +44,7 @@ class Sender:
         return self.followed.configuration_set_name
 
     def metric(self, name: str) -> cloudwatch.Metric:
-        """`Bounce`, `Complaint` or `Reject`."""
+        """Return the metric `Bounce`, `Complaint` or `Reject`."""
         return cloudwatch.Metric(
             namespace="AWS/SES", metric_name=name, dimensions_map={_NAME: self.set_name}, statistic="Sum"
         )

@@ -1,4 +1,4 @@
-"""Alarms and a dashboard. Every alarm is described in docs/operations.md, and a test holds that."""
+"""Alarms and a dashboard. Every alarm is described in docs/operations.md, which a test checks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def alarm_topic(scope: Construct, topic_name: str | None = None) -> sns.Topic:
 
 
 def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQueue, topic_name: str) -> sns.Topic:
-    """Add alarms to an environment's own account: on runs that could not report, and on undelivered events."""
+    """Add alarms to an environment's own account: for runs that could not report, and for undelivered events."""
     topic = alarm_topic(scope, topic_name)
     waiting = undelivered.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES, statistic="Maximum")
     for name, metric in {**made.failures(), "Undelivered": waiting}.items():
@@ -66,7 +66,7 @@ def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQu
 
 
 def _reported(environment: str, installation: str) -> cloudwatch.Metric:
-    """Failed runs of an environment elsewhere, as lambdas/handlers/on_inference_completed.py counts them."""
+    """Return the metric of failed runs in another account, which lambdas/handlers/on_inference_completed.py counts."""
     return cloudwatch.Metric(
         namespace=names.METRICS_NAMESPACE,
         metric_name=names.FAILED_RUNS_METRIC,
@@ -77,7 +77,7 @@ def _reported(environment: str, installation: str) -> cloudwatch.Metric:
 
 
 def longest_wait_hours(settings: Config) -> float:
-    """Hours after which no request can be open any more: the longest life of one, every freeze window, and one for the sweep."""
+    """Return the hours after which no request can be open: longest lifetime, freeze windows, and one for the sweep."""
     lives = [environment.expires_after for environment in settings.environments]
     changed = [each for override in settings.groups_override.values() for each in override.environments.values()]
     lives += [each.expires_after for each in changed if each.expires_after is not None]
@@ -106,7 +106,7 @@ class Monitoring(Construct):
     ) -> None:
         super().__init__(scope, name)
         self.topic = topic
-        # A dimension of every metric: two installations in one account must be distinguished.
+        # A dimension of every metric, because there may be two installations in one account.
         self._installation = installation
         self._alarms: list[cloudwatch.Alarm] = []
         self._queues(wiring)
@@ -115,7 +115,7 @@ class Monitoring(Construct):
         self._answers()
         self._tables(store)
         self._limits(settings)
-        # Here by the machine's own word, and by what it reported where its numbers are in another account.
+        # The machine's own metrics in this account; the metrics of reported runs for other accounts.
         failures = {name: made.failures() for name, made in machines.items()}
         failures |= {name: {"InferenceFailed": _reported(name, installation)} for name in elsewhere}
         for environment, metrics in failures.items():
@@ -135,15 +135,15 @@ class Monitoring(Construct):
         registering = wiring.registrations.metric_approximate_age_of_oldest_message(
             period=_FIVE_MINUTES, statistic="Maximum"
         )
-        # Longer than the longest artifact that a function hashes takes.
+        # Longer than a function needs to hash the largest artifact.
         self._alarm("RegistrationLate", registering, 1800)
 
     def _functions(self, functions: Functions) -> None:
-        """Errors of each, and of the stream's reader how far behind it is."""
+        """Add alarms for errors of each function, and for the lag of the stream's reader."""
         for module, function in functions.by_name.items():
             title = "".join(word.title() for word in module.split("_"))
             self._alarm(f"{title}Errors", function.metric_errors(period=_FIVE_MINUTES), 1)
-        # Without a dimension it counts all functions of the account, and an alarm takes no more than ten metrics.
+        # Without a dimension, because an alarm has at most ten metrics; it counts all functions of the account.
         throttled = cloudwatch.Metric(
             namespace="AWS/Lambda", metric_name="Throttles", statistic="Sum", period=_FIVE_MINUTES
         )
@@ -166,7 +166,7 @@ class Monitoring(Construct):
         )
 
     def _answers(self) -> None:
-        """Errors that people see and no function reports as its own: pages, sign-ins, wake-ups."""
+        """Add alarms for errors that people see but no function counts as its own: pages, sign-ins, wake-ups."""
         for module in ("web", "decide", "sign_in", "operate"):
             title = "".join(word.title() for word in module.split("_"))
             self._alarm(f"{title}Answers5xx", self._own(names.ERROR_ANSWERS_METRIC, function=module), 1)
@@ -174,7 +174,7 @@ class Monitoring(Construct):
         self._alarm("WakeUpsRefused", self._own(names.REFUSED_WAKE_UPS_METRIC), 1)
 
     def _tables(self, store: Store) -> None:
-        """Requests that DynamoDB throttled, reads and writes together."""
+        """Add alarms for throttled requests of DynamoDB, reads and writes together."""
         for title, table in (("LedgerThrottled", store.ledger), ("ProjectionsThrottled", store.projections)):
             counts = {
                 kind: cloudwatch.Metric(
@@ -202,7 +202,7 @@ class Monitoring(Construct):
     def _own(
         self, metric: str, *, statistic: str = "Sum", period: Duration = _FIVE_MINUTES, **dimensions: str
     ) -> cloudwatch.Metric:
-        """A metric that a function counts (lambdas/shared/dependencies.py)."""
+        """Return a metric that a function counts (lambdas/shared/dependencies.py)."""
         return cloudwatch.Metric(
             namespace=names.METRICS_NAMESPACE,
             metric_name=metric,
@@ -212,7 +212,7 @@ class Monitoring(Construct):
         )
 
     def _verification(self) -> None:
-        """Differences found; and no verification at all, which looks like none found."""
+        """Add alarms for differences, and for a missing verification, which would look like no differences."""
         self._differences = differences = cloudwatch.Metric(
             namespace=names.METRICS_NAMESPACE,
             metric_name=names.DIFFERENCES_METRIC,
@@ -221,8 +221,8 @@ class Monitoring(Construct):
             period=Duration.days(1),
         )
         self._alarm("Differences", differences, 1)
-        # The first verification comes a day after the deployment. Until then an alarm is in INSUFFICIENT_DATA, and it is told
-        # when one goes back to that, not when it begins so.
+        # The first verification is a day after the deployment. Until then the alarm is in INSUFFICIENT_DATA; a message
+        # is sent when it returns to that state, but not for the initial one.
         self._alarm(
             "NotVerified",
             differences.with_(statistic="SampleCount"),

@@ -52,7 +52,7 @@ class Permissions:
         ]
 
     def append_to_ledger(self) -> iam.PolicyStatement:
-        """Puts and updates, never deletes; a transaction is authorised as the actions of its items."""
+        """Put and update, never delete; a transaction is authorised by the actions of its items."""
         return allow(
             ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"], [self._store.ledger.table_arn]
         )
@@ -64,7 +64,7 @@ class Permissions:
         """Write the differences of a verification, and no cursor."""
         mine: dict[str, dict[str, object]] = {
             "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [names.DIFFERENCES_KEY]},
-            # Without a key `ForAllValues` holds.
+            # `ForAllValues` is also true if the request has no key.
             "Null": {"dynamodb:LeadingKeys": "false"},
         }
         return allow(["dynamodb:PutItem"], [self._store.projections.table_arn], conditions=mine)
@@ -84,7 +84,7 @@ class Permissions:
         return allow(["kms:GetPublicKey"], [self._store.signing_key.key_arn])
 
     def sign(self) -> iam.PolicyStatement:
-        """Sign with the one algorithm of this kind of key, ECDSA over SHA-256."""
+        """Sign with the only algorithm of this kind of key, ECDSA with SHA-256."""
         return allow(["kms:Sign"], [self._store.signing_key.key_arn])
 
     def sign_changes(self) -> list[iam.PolicyStatement]:
@@ -99,7 +99,7 @@ class Permissions:
         return allow(["sagemaker:ListModelPackages", "sagemaker:ListModelPackageGroups"], ["*"])
 
     def write_registry(self) -> list[iam.PolicyStatement]:
-        """UpdateModelPackage, bound to what the projector writes: known statuses, known fields, known stages."""
+        """Update model packages, restricted to the projector's own statuses, fields and stages."""
         environments = self._settings.environment_names
         fields: dict[str, object] = {
             f"sagemaker:CustomerMetadataProperties/{environment}": list(names.STATUSES) for environment in environments
@@ -137,18 +137,18 @@ class Permissions:
         buckets = self.artifact_buckets()
         return [
             allow(["s3:GetObject"], [f"{bucket}/*.json" for bucket in buckets]),
-            # Without it a document that is gone is a 403.
+            # Without ListBucket, a missing document is a 403.
             allow(["s3:ListBucket"], buckets),
             *self.decrypt(self._settings.artifacts.keys),
         ]
 
     def read_evidence(self) -> list[iam.PolicyStatement]:
-        """GetObject, and ListBucket without which a missing object is a 403 rather than a 404.
+        """Read evidence; without ListBucket a missing object would be a 403 rather than a 404.
 
-        Of the evidence bucket, and of `[inference] bucket`, which runs by hand write to; decrypted with the output's keys.
+        This covers the evidence bucket, and `[inference] bucket`, which manual runs write to, with the keys of outputs.
         """
         evidence, own = self._store.evidence.bucket_arn, self._settings.inference.bucket
-        # Below score/ alone: the same bucket may hold artifacts and inputs.
+        # Only below score/, because the same bucket may contain artifacts and inputs.
         places = [f"{evidence}/*", *([f"{self.bucket(own)}/*/score/*"] if own else [])]
         return [
             allow(["s3:GetObject"], places),
@@ -157,25 +157,25 @@ class Permissions:
         ]
 
     def output_keys(self) -> tuple[str, ...]:
-        """The KMS keys that the environments' runs write with."""
+        """Return the KMS keys that encrypt the output of the environments' runs."""
         settings = self._settings
         keys = {settings.at(each.name).inference.output_key for each in settings.environments}
         return tuple(sorted(key for key in keys if key))
 
     def decrypt(self, keys: Sequence[str]) -> list[iam.PolicyStatement]:
-        """Reading what S3 keeps encrypted with KMS keys."""
+        """Decrypt objects in S3 that are encrypted with KMS keys."""
         via: dict[str, dict[str, object]] = {
             "StringEquals": {"kms:ViaService": f"s3.{self._stack.region}.{self._stack.url_suffix}"}
         }
         return [allow(["kms:Decrypt"], list(keys), via)] if keys else []
 
     def find_inputs(self) -> list[iam.PolicyStatement]:
-        """Permission to list the inputs of inference runs; only the job reads them."""
+        """List the inputs of inference runs; only the job reads them."""
         buckets = [self.bucket(name) for name in self._settings.data_buckets]
         return [allow(["s3:ListBucket"], buckets)] if buckets else []
 
     def bucket(self, name: str) -> str:
-        """ARN of a bucket."""
+        """Return the ARN of a bucket."""
         return f"arn:{self._stack.partition}:s3:::{name}"
 
     def keep_manifests(self) -> iam.PolicyStatement:
@@ -186,7 +186,7 @@ class Permissions:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.ATTESTATIONS}/*"])
 
     def read_histories(self) -> list[iam.PolicyStatement]:
-        """Objects with the events of repeated runs, and archived histories; without ListBucket a missing one is a 403."""
+        """Read the events of folded runs, and archived histories; without ListBucket a missing object is a 403."""
         bucket = self._store.evidence.bucket_arn
         places = [f"{bucket}/{names.FOLDED_RUNS}/*", f"{bucket}/{names.ARCHIVES}/*"]
         return [allow(["s3:GetObject"], places), allow(["s3:ListBucket"], [bucket])]
@@ -196,16 +196,16 @@ class Permissions:
         return allow(["s3:GetObject", "s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.CHECKPOINTS}/*"])
 
     def fold_runs(self) -> list[iam.PolicyStatement]:
-        """Keep the events of repeated runs, and delete the pages of histories that had them."""
+        """Write the events of folded runs, and delete the pages of histories that contained them."""
         return [
             allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.FOLDED_RUNS}/*"]),
             allow(["ssm:DeleteParameter"], [self.arn("ssm", f"parameter{self._prefix}/*/versions/*/history/*")]),
         ]
 
     def archive_histories(self) -> list[iam.PolicyStatement]:
-        """Keep histories in S3, and delete the parameters of versions that are there.
+        """Write histories to S3, and delete the parameters of archived versions.
 
-        What is archived already goes on there without `[history] keep_versions` too.
+        Histories that are already archived are continued there without `[history] keep_versions`, too.
         """
         keep = allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.ARCHIVES}/*"])
         if self._settings.history.keep_versions is None:
@@ -220,9 +220,9 @@ class Permissions:
         bucket = self._store.evidence.bucket_arn
         return [
             allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket}/{names.COPIES}/*"]),
-            # Which object versions a folder of files was approved with.
+            # To read the approved object versions of a folder of files.
             allow(["s3:GetObject"], [f"{bucket}/{names.MANIFESTS}/*"]),
-            # Without it a copy that is not there is a 403.
+            # Without ListBucket, a missing copy is a 403.
             allow(["s3:ListBucket"], [bucket]),
         ]
 
@@ -235,7 +235,7 @@ class Permissions:
         return allow(["s3:PutObject"], [f"{self._store.anchors.bucket_arn}/*"])
 
     def read_anchors(self) -> iam.PolicyStatement:
-        """Their names alone, of all versions: what hides an anchor behind a delete marker doesn't hide it from this."""
+        """List the names of anchors, of all object versions, so that a delete marker doesn't hide an anchor."""
         return allow(["s3:ListBucketVersions"], [self._store.anchors.bucket_arn])
 
     def read_parameters(self) -> iam.PolicyStatement:
@@ -273,24 +273,24 @@ class Permissions:
         return self.publish(bus_arn, names.EVENT_SOURCE, *([names.CHANNELS_SOURCE] if self._settings.channels else []))
 
     def describe_runs(self) -> iam.PolicyStatement:
-        """The jobs of our own runs, for the time of their instances."""
+        """Describe the jobs of our own runs, for the time of their instances."""
         jobs = [self.arn("sagemaker", f"{kind}/{names.SERVICE}-*") for kind in ("transform-job", "processing-job")]
         return allow(["sagemaker:DescribeTransformJob", "sagemaker:DescribeProcessingJob"], jobs)
 
     def follow_monitors(self) -> list[iam.PolicyStatement]:
-        """The jobs of Model Monitor, and its reports, where monitors are configured. A job is named when it is made."""
+        """Read Model Monitor's jobs, whose names are not known before they are made, and its reports."""
         monitors = self._settings.drift.monitors
         reports = sorted({f"{self.bucket(monitor.bucket)}/*" for monitor in monitors if monitor.bucket is not None})
         jobs = [allow(["sagemaker:DescribeProcessingJob"], [self.arn("sagemaker", "processing-job/*")])]
         return [*(jobs if monitors else []), *([allow(["s3:GetObject"], reports)] if reports else [])]
 
     def start_retraining(self) -> list[iam.PolicyStatement]:
-        """The pipelines that drift starts, each by its ARN."""
+        """Start the pipelines for retraining after drift, each by its ARN."""
         pipelines = sorted({retraining.pipeline for retraining in self._settings.drift.retraining.values()})
         return [allow(["sagemaker:StartPipelineExecution"], pipelines)] if pipelines else []
 
     def tell_channels(self) -> list[iam.PolicyStatement]:
-        """The topics and webhooks of the channels, each by its ARN."""
+        """Publish to the channels' topics, and read the secrets of webhooks, each by its ARN."""
         channels = self._settings.channels.values()
         topics = sorted({channel.topic for channel in channels if channel.topic is not None})
         secrets = sorted({channel.webhook_secret for channel in channels if channel.webhook_secret is not None})
@@ -300,7 +300,7 @@ class Permissions:
         ]
 
     def share_groups(self) -> list[iam.PolicyStatement]:
-        """The policies of governed groups, to let other accounts' pipelines read them."""
+        """Write the policies of governed groups, so that other accounts' pipelines can read the groups."""
         groups = [self.arn("sagemaker", f"model-package-group/{name}") for name in self._group_names()]
         actions = ["sagemaker:GetModelPackageGroupPolicy", "sagemaker:PutModelPackageGroupPolicy"]
         return [allow(actions, groups)] if self._settings.cross_account else []
@@ -320,7 +320,7 @@ class Permissions:
         interfaces = ("CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface",
                       "DeleteNetworkInterfacePermission")  # fmt: skip
         described = ("NetworkInterfaces", "Subnets", "SecurityGroups", "Vpcs", "DhcpOptions")
-        # A subnet or security group that another account shares by RAM has that account in its ARN.
+        # The ARN of a subnet or security group that is shared by RAM contains the owner's account.
         any_account = f"arn:{stack.partition}:ec2:{stack.region}:*"
         network = [
             allow([f"ec2:Describe{what}" for what in described], ["*"]),
@@ -335,7 +335,7 @@ class Permissions:
         ]
         volumes = [
             allow(["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], keys),
-            # SageMaker makes grants for the volumes of its own instances, and for nothing else.
+            # Only grants by SageMaker for the volumes of its instances.
             allow(["kms:CreateGrant"], keys, {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
         ]
         return [
@@ -343,10 +343,10 @@ class Permissions:
                 ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
                 [self.arn("logs", "log-group:/aws/sagemaker/*")],
             ),
-            # SageMaker's own namespaces only: a model must not put metrics of this service's alarms.
+            # Only SageMaker's namespaces, so that a model can't put metrics of this service's alarms.
             allow(["cloudwatch:PutMetricData"], ["*"], {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*"]}}),
             allow(["ecr:GetAuthorizationToken"], ["*"]),
-            # An approved package names its image, which may be AWS's own in an account of AWS's.
+            # An approved package names its image, which may be in one of AWS's own accounts.
             allow(
                 ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"],
                 [f"arn:{stack.partition}:ecr:{stack.region}:*:repository/*"],
@@ -357,7 +357,7 @@ class Permissions:
         ]
 
     def start_hashing(self, role_arn: str) -> list[iam.PolicyStatement]:
-        """Start the jobs that hash large artifacts: write their input, read their output."""
+        """Start the jobs that hash large artifacts, write their input, and read their output."""
         jobs = [self.arn("sagemaker", f"processing-job/{names.HASH_JOBS}*")]
         return [
             allow(["sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob"], jobs),
@@ -367,20 +367,20 @@ class Permissions:
         ]
 
     def packages(self) -> list[str]:
-        """ARNs of the packages in governed groups."""
+        """Return the ARNs of the packages in governed groups."""
         return [self.arn("sagemaker", f"model-package/{name}/*") for name in self._group_names()]
 
     def _group_names(self) -> list[str]:
-        """The groups' names as given, and in lower case.
+        """Return the groups' names unchanged and in lower case.
 
-        SageMaker writes them into ARNs in lower case, and IAM has compared them as given since about April 2023:
+        SageMaker's ARNs have them in lower case, but IAM has compared the unchanged names since about April 2023:
         https://github.com/aws-samples/ml-edge-getting-started/issues/18
         """
         patterns = [_iam_pattern(group) for group in self._settings.groups]
         return list(dict.fromkeys(name for pattern in patterns for name in (pattern, pattern.lower())))
 
     def artifact_buckets(self) -> list[str]:
-        """ARNs of the buckets that artifacts live in; SageMaker's default bucket where none is named."""
+        """Return the ARNs of the artifacts' buckets; of SageMaker's default bucket if none is configured."""
         stack = self._stack
         buckets = self._settings.artifacts.buckets or (f"sagemaker-{stack.region}-{stack.account}",)
         return [f"arn:{stack.partition}:s3:::{bucket}" for bucket in buckets]
@@ -390,10 +390,10 @@ class Permissions:
         return f"arn:{stack.partition}:{service}:{stack.region}:{stack.account}:{resource}"
 
     def _parameters(self) -> list[str]:
-        """Everything below the prefix, and the prefix itself, which is the resource of a by-path read."""
+        """Return the ARNs of all parameters below the prefix, and of the prefix itself, for reads by path."""
         return [self.arn("ssm", f"parameter{self._prefix}/*"), self.arn("ssm", f"parameter{self._prefix}")]
 
 
 def _iam_pattern(pattern: str) -> str:
-    """fnmatch's `[ab]` has no counterpart in IAM: one character of any kind is the nearest that lets all through."""
+    """Return an fnmatch pattern as IAM's: `[ab]`, which IAM doesn't have, becomes `?`, any single character."""
     return re.sub(r"\[[^\]]*\]", "?", pattern)

@@ -1,6 +1,7 @@
-"""The schedule of inference runs: one rule, and the function that announces a run of each live model.
+"""The schedule of inference runs: one rule, and the function that sends an event for a run of each live model.
 
-Only where `[inference] schedule` is set is any of this made. Rules don't grow with groups: a bus takes 300.
+These resources exist only if `[inference] schedule` is set. There is one rule for all groups, because a bus has at most
+300:
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 """
 
@@ -36,7 +37,7 @@ def schedule_runs(
     bus = wiring.bus
     functions.set_environment(RUNS, **{names.LEDGER_TABLE: ledger.table_name, names.EVENT_BUS_NAME: bus.event_bus_name})
     functions.grant(RUNS, [permissions.read_ledger(), permissions.publish(bus.event_bus_arn, names.SCHEDULE_SOURCE)])
-    # Not tried again by itself: the runs that were announced would start a second time.
+    # Not retried automatically, because the runs that were announced before the error would start a second time.
     functions[RUNS].configure_async_invoke(on_failure=destinations.SqsDestination(wiring.undelivered), retry_attempts=0)
     events.Rule(
         scope,

@@ -70,7 +70,7 @@ class PromotionStack(Stack):
             self.functions.place("sign_in", subnets=settings.web.subnets, security_groups=settings.web.security_groups)
         self.permissions = Permissions(self, self.store, settings, prefix)
         self.registry_role = self._registry_role()
-        # An installation with an image of its own, or one run from source, builds none.
+        # No image is built for an installation with its own image, or one that runs from source.
         self.image = (
             InferenceImage(self, "InferenceImage", root=image_root, base=settings.inference.base_image)
             if image_root
@@ -183,7 +183,7 @@ class PromotionStack(Stack):
             bus=self.wiring.bus,
             prepare=self.functions["prepare_inference"],
             machine_name=f"{service}-inference-{environment}",
-            # The bus's policy names the role before it is there.
+            # The bus's policy names the role before the role exists.
             role_names={"machine": names.environment_role(self._prefix, environment, "machine")}
             if self._settings.cross_account
             else None,
@@ -210,7 +210,7 @@ class PromotionStack(Stack):
                 **{name: made.machine.state_machine_arn for name, made in self.machines.items()},
                 **self._cross_account.machines,
             },
-            # For `promotion doctor`.
+            # Used by `promotion doctor`.
             "identity_secret_arn": store.identity_secret.secret_arn,
             "alarm_topic": self.monitoring.topic.topic_arn,
             "policy_digest": self._settings.policy_digest(),

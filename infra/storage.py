@@ -16,7 +16,7 @@ from infra.cdk_nag import acknowledge
 from promotion import names
 
 _TEXT = dynamodb.AttributeType.STRING
-# A write that may put an object over another. The parts of an upload carry no such header, and create nothing.
+# A write that can overwrite an object. Uploads of parts don't have this header, and create no object.
 _WRITTEN_OVER = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
 
 
@@ -43,7 +43,7 @@ class Store(Construct):
         self._kept = kept or {}
         self._policies: dict[str, s3.BucketPolicy] = {}
         self.ledger: dynamodb.ITable = self._ledger()
-        # Kept as well: without cursors the projector would bring up every target from the first event, mails included.
+        # Retained, too: without cursors the projector would project every event again to all targets, including mail.
         self.projections: dynamodb.ITable = self._projections()
         # Deletable, because no item is needed for longer than the longest session.
         self.ended_sessions: dynamodb.ITable | None = (
@@ -51,16 +51,18 @@ class Store(Construct):
             if ends_sessions
             else None
         )
-        # Asymmetric, so that a pipeline verifies offline; retained, because signatures of a deleted key can't be checked.
+        # Asymmetric, so that pipelines can verify offline; retained, because signatures of a deleted key can't be
+        # verified.
         self.own_key = self._signing_key(alias)
         self.signing_key: kms.IKey = (
             kms.Key.from_key_arn(self, "SigningKeyInForce", signing_key) if signing_key else self.own_key
         )
-        # A secret for each purpose: the key of links makes neither sessions nor form tokens.
+        # A secret for each purpose, so that the key of links can sign neither sessions nor form tokens.
         self.link_keys = _keys(self, "LinkKeys", "Signs the ids in approval links")
         self.form_keys = _keys(self, "FormKeys", "Signs the tokens of forms")
         self.sign_in_keys = _keys(self, "SignInKeys", "Signs the state of a sign-in on its way")
-        # Asymmetric, so that who reads a session can't make one; a session is a day at most, so nothing is lost with it.
+        # Asymmetric, so that functions that read sessions can't make them; not retained, because a session lasts a day
+        # at most.
         self.session_key = kms.Key(
             self,
             "SessionKey",
@@ -110,14 +112,14 @@ class Store(Construct):
             )
 
     def let_into_evidence(self, statement: iam.PolicyStatement) -> None:
-        """Add to the policy of the evidence bucket, also if the stack did not make the bucket."""
+        """Add a statement to the evidence bucket's policy, also if the stack did not make the bucket."""
         if policy := self._policies.get("Evidence"):
             policy.document.add_statements(statement)
         else:
             self.evidence.add_to_resource_policy(statement)
 
     def guard_copies(self, makers: Sequence[str]) -> None:
-        """Denies everybody but the given roles to write copies of approved artifacts, and those to write one over another.
+        """Deny writing copies of approved artifacts to all but the given roles, and overwriting copies to these, too.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
         """
@@ -137,7 +139,7 @@ class Store(Construct):
             )
 
     def guard_archives(self) -> None:
-        """Deny everybody to overwrite an archived history."""
+        """Deny overwriting archived histories to everybody."""
         self.let_into_evidence(
             iam.PolicyStatement(
                 sid="ArchivesStay",
@@ -150,13 +152,13 @@ class Store(Construct):
         )
 
     def guard_runs(self, roles: Mapping[str, str]) -> None:
-        """Denies the runs of an environment to write below the folder of another; `roles` are those they run as.
+        """Deny an environment's runs, which have the given `roles`, writing below the folder of another environment.
 
-        A `*` in a policy matches slashes too, so a run of dev may write below any folder that is called `dev`: also below
-        `{group}/prod/{run}/transform/`, whose files prod's score reads.
+        A `*` in a policy also matches slashes, so without this a run of dev could write below any folder with the name
+        `dev`, such as one below `{group}/prod/{run}/transform/`, whose files prod's score reads.
         """
         for name, role in roles.items():
-            # Environments that share a custom role are not separated by it.
+            # Environments with the same custom role can't be separated.
             others = [other for other, anothers in roles.items() if anothers != role]
             if others:
                 self.let_into_evidence(
@@ -179,7 +181,8 @@ class Store(Construct):
                 table_stream_arn=self._kept["stream"],
                 global_indexes=[names.BOARD_INDEX],
             )
-        # Old images too, though nothing reads them: without them a table takes no replica, and no stream changes its kind.
+        # With old images, though nothing reads them: a replica requires them, and a stream's view type can't be
+        # changed.
         ledger = _table(self, "Ledger", stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES, deletion_protection=True)
         ledger.add_global_secondary_index(
             index_name=names.BOARD_INDEX,
@@ -196,7 +199,7 @@ class Store(Construct):
     def _signing_key(self, alias: str) -> kms.IKey:
         name = f"alias/{alias}-signing"
         if "signing_key" in self._kept:
-            # Below the same path, so that the alias stays the resource that it was.
+            # The same construct path as before, so that the alias keeps its logical id.
             place = Construct(self, "SigningKey")
             left = kms.Key.from_key_arn(place, "Left", self._kept["signing_key"])
             kms.Alias(place, "Alias", alias_name=name, target_key=left)
@@ -207,7 +210,7 @@ class Store(Construct):
             description="Signs what is live",
             key_spec=kms.KeySpec.ECC_NIST_P256,
             key_usage=kms.KeyUsage.SIGN_VERIFY,
-            # Costs nothing until it is replicated, and no key becomes one later.
+            # A multi-Region key costs nothing until it is replicated, and a key can't be converted later.
             multi_region=True,
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
@@ -215,7 +218,7 @@ class Store(Construct):
         return key
 
     def _left_bucket(self, name: str) -> s3.IBucket | None:
-        """A bucket that was left; its policy went with the stack that made it, and is made again."""
+        """Import a retained bucket; its policy was deleted with the stack that made it, and is made again."""
         if name.lower() not in self._kept:
             return None
         place = Construct(self, name)
@@ -238,7 +241,7 @@ class Store(Construct):
         return left
 
     def _remember(self) -> None:
-        """Tags on the ledger, so that its name alone is enough to find the rest."""
+        """Tag the ledger's table, so that its name is enough to find all other resources."""
         belongs = {
             "projections": self.projections.table_name,
             "signing_key": self.signing_key.key_arn,
