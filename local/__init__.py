@@ -1,6 +1,6 @@
 """The deployed service on one machine: the synthesized template, moto for AWS, and a process for every function.
 
-Product code never bends to emulation: where moto differs from AWS, `local/moto_patches/` mends moto.
+Product code contains nothing for the emulation: if moto differs from AWS, `local/moto_patches/` patches moto.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ ADMINISTRATOR_KEY: Final = "test"
 ADMINISTRATOR_SECRET: Final = "test"
 ADMINISTRATOR_ARN: Final = f"arn:aws:iam::{ACCOUNT}:user/administrator"
 MODELS_BUCKET: Final = "promotion-models"
-# The name in place of the image that a deployment builds.
+# The placeholder for the image that a deployment builds.
 IMAGE: Final = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/inference:1"

@@ -30,7 +30,7 @@ _OFF = {"0", "false", "no", "off"}
 
 
 class _Ended(BaseException):
-    """The service was asked to end."""
+    """A signal requested the end of the service."""
 
 
 def _end(*_: object) -> None:
@@ -67,7 +67,8 @@ def main() -> int:
         host = Host(Options(ports, home, config, template, inference))
         _say("Starting AWS, the identity provider and the functions …")
         host.start()
-        # A second service leaves the key of the first alone: PROMOTION_PUBLIC_KEY, which is printed, says which one.
+        # A second service must not overwrite the first one's key; its own is named by PROMOTION_PUBLIC_KEY, which is
+        # printed.
         if not options.private and ports == Ports():
             _publish_key(host.public_key)
         _say(welcome(ports, home, time.monotonic() - started))
@@ -87,7 +88,7 @@ def main() -> int:
         print(f"local: {error}", file=sys.stderr)
         return 1
     finally:
-        # A second Ctrl-C must not leave half of it running.
+        # A second Ctrl-C must not interrupt the shutdown.
         for ending in _ENDINGS:
             signal.signal(ending, signal.SIG_IGN)
         if host is not None:
@@ -96,14 +97,14 @@ def main() -> int:
 
 
 def synthesized(config: Path, home: Path) -> dict[str, object]:
-    """The template for `config`. Its ports don't matter to it, so they are left at their defaults for the cache's sake."""
+    """Return the template for `config`, with default ports, which don't affect it, so that it can be cached."""
     plain = home / "synth.toml"
     write(config, plain, issuer=Ports().idp_url)
     return synth.template(plain)
 
 
 def _publish_key(pem: str) -> None:
-    """Place of the public key for `promotion resolve`: configuration, never a parameter."""
+    """Write the public key where `promotion resolve` finds it."""
     target = Path(sys.prefix) / "etc" / names.SERVICE / names.PUBLIC_KEY_FILE
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(pem)
@@ -129,7 +130,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
-    """A folder for each port, so that two services on one checkout keep their keys and logs apart."""
+    """Return a folder by port, so that two services on one checkout have separate keys and logs."""
     port = environ.get("PORT", "")
     return ROOT / "build" / ("local" if port in ("", str(Ports.http)) else f"local-{port}")
 

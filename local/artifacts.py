@@ -1,4 +1,4 @@
-"""Files that the demo writes: its report, and every mail as a mail client shows it."""
+"""Files that the demo writes: its report, and every mail as HTML and text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import requests
 
 
 def save_report(folder: Path, report: Mapping[str, Any]) -> None:
-    """`report.json`, for people and for scripts."""
+    """Write `report.json`."""
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def save_mails(folder: Path, web: str, mails: Sequence[Mapping[str, Any]]) -> None:
-    """Each mail as .html with its pictures inside, and as .txt; numbered in the order in which they were sent."""
+    """Write each mail as .html with embedded pictures, and as .txt; numbered in the order of sending."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, mail in enumerate(reversed(mails), 1):
         words = "".join(character if character.isalnum() else "-" for character in mail["subject"])

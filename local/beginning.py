@@ -27,7 +27,7 @@ li { margin: .35rem 0 }
 
 
 class Beginning:
-    """The page that a newcomer opens first."""
+    """The start page for newcomers."""
 
     def __init__(self, ports: Ports, home: Path, client: Callable[[str], Any]) -> None:
         self._ports = ports
@@ -35,7 +35,7 @@ class Beginning:
         self._client = client
 
     def page(self, said: str = "") -> str:
-        """Return the page as HTML; `said` is above it."""
+        """Return the page as HTML, with the message `said` at the top."""
         exports = "\n".join(f"export {name}={value}" for name, value in environment(self._ports, self._home).items())
         links = [
             ("/", "The board", "what is live where, what waits for you"),
@@ -58,7 +58,7 @@ class Beginning:
         )
 
     def sample(self, request: IncomingRequest) -> Response:
-        """Register one more version of the sample; only for a form of this page."""
+        """Register one more version of the sample; accepted only from this page's form."""
         headers = dict(request.headers)
         if headers.get("origin", self._ports.http_url) not in (
             self._ports.http_url,

@@ -1,4 +1,4 @@
-"""Processes of the local service: each in a group of its own, none of which outlives it."""
+"""Processes of the local service: each has its own process group, and ends with the service."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _WATCHDOG = Path(__file__).with_name("watchdog.py")
 
 
 class Ending(Exception):
-    """The service is being ended: nothing is started any more."""
+    """The service is shutting down and starts no more processes."""
 
 
 class Children:
-    """Starts and stops processes, and has a watchdog end them should this process be killed outright."""
+    """Start and stop processes; a watchdog ends them if this process is killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,13 +41,13 @@ class Children:
         log: IO[bytes] | int,
         stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
-        """Begin a process.
+        """Start a process.
 
         Raises:
             Ending: `stop_all` has begun.
         """
         with self._lock:
-            # Under the lock, so that no process is begun behind the back of who ends them all.
+            # Under the lock, so that no process is started while `stop_all` ends them.
             if self._ending:
                 raise Ending(command[0])
             process = subprocess.Popen(
@@ -78,7 +78,7 @@ class Children:
             self._tell(f"-{process.pid}\n")
 
     def stop_all(self) -> None:
-        """Ends every process and the watchdog."""
+        """End every process and the watchdog."""
         with self._lock:
             self._ending = True
             running = list(self._running.values())
@@ -100,7 +100,7 @@ class Children:
 
 
 def plain_environment(**extra: str) -> dict[str, str]:
-    """Environment of a child process, without what would change the AWS that it calls."""
+    """Return a child process's environment, without variables that would change which AWS it calls."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "LD_LIBRARY_PATH", "SYSTEMROOT")
     return {name: os.environ[name] for name in kept if name in os.environ} | extra
 

@@ -1,4 +1,4 @@
-"""boto3's clients for services that are named at run time, and for credentials that are held in a dict."""
+"""boto3's clients for services that are named at run time, and for credentials in a dict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import boto3
 
 
 def any_client(service: str, **given: Any) -> Any:
-    """A client whose type isn't known; `given` goes to `boto3.client`."""
+    """Return an untyped client; `given` are arguments of `boto3.client`."""
     make: Callable[..., Any] = boto3.client
     return make(service, **given)

@@ -13,7 +13,7 @@ import time_machine
 class Clock:
     """Moves this process's time forward, and the other processes' through `file`.
 
-    time.monotonic stays as it is, so that waits and deadlines inside the machinery don't jump.
+    time.monotonic is not changed, so that internal waits and deadlines don't jump.
     """
 
     def __init__(self, file: Path) -> None:
@@ -26,14 +26,14 @@ class Clock:
         self._write()
 
     def on_change(self, listener: Callable[[float], None]) -> None:
-        """Calls `listener` with the offset in seconds after each change."""
+        """Call `listener` with the offset in seconds after each change."""
         self._listeners.append(listener)
 
     def advance(self, seconds: float) -> float:
-        """Moves time forward and returns the whole offset in seconds.
+        """Move time forward; return the whole offset in seconds.
 
         Raises:
-            ValueError: time does not run backwards.
+            ValueError: `seconds` is negative, or more than ten years.
         """
         if not 0 <= seconds <= 10 * 365 * 86400:
             raise ValueError("advance_seconds must be from 0 to ten years' worth of seconds.")
@@ -46,7 +46,7 @@ class Clock:
         return self.offset_seconds
 
     def _write(self) -> None:
-        # Renamed into place, so that a process that reads it meanwhile sees a whole number.
+        # Replaced atomically, so that a process that reads it at the same time sees a complete number.
         fresh = self.file.with_suffix(".new")
         fresh.write_text(repr(self.offset_seconds))
         fresh.replace(self.file)

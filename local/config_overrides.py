@@ -1,4 +1,4 @@
-"""The configuration in effect, with the local identity provider and the local administrator in it."""
+"""The configuration in effect, changed for the local identity provider and the local administrator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def in_effect(path: Path | None = None) -> Path:
-    """The file that PROMOTION_CONFIG names, else the repository's own."""
+    """Return the file in PROMOTION_CONFIG, else the repository's own."""
     return path or Path(os.environ.get(names.CONFIG) or ROOT / names.CONFIG_FILE)
 
 
@@ -31,14 +31,14 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
     """Write `source` with the local service's settings to `target`, and return it parsed.
 
     Raises:
-        Invalid: what the configuration says is wrong, with the place and the reason.
+        Invalid: the configuration is invalid; the error has the place and the reason.
     """
     loading.load(source)
     document = tomllib.loads(source.read_text(encoding="utf-8"))
     document["identity"] = {**document["identity"], "issuer": issuer, "client_id": client_id}
     expert = document["advanced"] = {**document.get("advanced", {})}
     if client_id == CLIENT_ID:
-        # The local provider is on loopback, answers by redirect, and takes a secret by Basic.
+        # The local provider is on loopback, answers by redirect, and authenticates clients by Basic.
         expert["identity"] = _without(
             expert.get("identity", {}), "client_authentication", "response_mode", "ca_bundle", "proxy"
         )
@@ -46,14 +46,14 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
     document["operators"] = {**operators, "principals": [*operators.get("principals", []), ADMINISTRATOR_ARN]}
     _bring_home(document)
     runs = expert.get("inference", {})
-    # No image is built here; jobs run this program itself, whatever their image.
+    # No image is built here; jobs run this program itself, for any image.
     reporters = [*runs.get("reporters", []), ADMINISTRATOR_ARN]
     expert["inference"] = {"image": IMAGE, **_without(runs, *_OWN), "reporters": reporters}
-    # In a local mailbox each mail should appear when it is sent.
+    # Mail must appear in the local mailbox without delay.
     expert["mail"] = {"settle": "0s", **expert.get("mail", {})}
-    # The local address is 127.0.0.1, whatever domain the deployed service has.
+    # The local address is 127.0.0.1, for any domain of the deployed service.
     expert.pop("web", None)
-    # Nothing was left on this machine: its state ends with it.
+    # There are no retained resources, because the local service's state ends with it.
     expert.pop("ledger_table", None)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("# Written by the local service, anew at every start.\n" + toml(document), encoding="utf-8")
@@ -61,7 +61,7 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
 
 
 def _bring_home(document: dict[str, Any]) -> None:
-    """Replace other accounts, networks, keys and roles: one machine is one account."""
+    """Remove other accounts, networks, keys and roles, because the local service has one account."""
     document.pop("registry", None)
     document["environments"] = [_without(each, "account") for each in document["environments"]]
     expert = document["advanced"]
@@ -76,7 +76,7 @@ def _without(section: Mapping[str, Any], *settings: str) -> dict[str, Any]:
 
 
 def toml(document: Mapping[str, Any]) -> str:
-    """A document as TOML, with tables inline below the top level."""
+    """Return a document as TOML, with inline tables below the top level."""
     simple = [f"{_key(key)} = {_value(value)}\n" for key, value in document.items() if not isinstance(value, Mapping)]
     tables = [
         f"\n[{_key(key)}]\n" + "".join(f"{_key(name)} = {_value(each)}\n" for name, each in value.items())
@@ -101,5 +101,5 @@ def _value(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, int | float):
         return repr(value)
-    # JSON's escapes are TOML's, but for the one character that JSON leaves as it is.
+    # JSON's escapes are valid in TOML, but TOML requires an escape for one character that JSON doesn't escape.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -37,9 +37,9 @@ ENVIRONMENTS = ("dev", "test", "uat", "prod")
 # The approvers of each environment, in the local identity provider; prod needs two.
 APPROVERS = {"dev": ("ben",), "test": ("ann",), "uat": ("cho",), "prod": ("cho", "dan")}
 RUN_STEPS = ("transform", "score", "evidence")
-# v1 is trained too briefly on purpose; v2 well; v3 goes on from v2.
+# v1 is trained too briefly on purpose, v2 well, and v3 continues from v2.
 TRAINING = {1: 12.0, 2: 60.0, 3: 15.0}
-# The last word of a demo in which nothing went wrong; README.md shows it.
+# The last line of a successful demo; README.md shows it.
 CLOSED = (
     f"the loop closed: {GROUP} v3 and {TABLE} v2 are live in every environment; version 1 of each failed a quality gate"
 )
@@ -61,7 +61,7 @@ class Demo:
         tqdm.write(f"{time.monotonic() - self.started:7.1f} s  {who:<12} {what}")
 
     def visitor(self, name: str) -> Visitor:
-        """A signed-in person; the sign-in is done once and kept."""
+        """Return a signed-in person; each signs in once."""
         if name not in self.visitors:
             self.visitors[name] = Visitor(self.web, name).sign_in()
             self.say(name, "signed in")
@@ -80,7 +80,7 @@ class Demo:
         return None
 
     def registry(self, version: int) -> dict[str, Any]:
-        """A version as the registry has it: approval status and one field per environment."""
+        """Return a version's state in the registry: approval status and one field for each environment."""
         found = boto3.client("sagemaker").describe_model_package(ModelPackageName=self.arns[version])
         metadata = found.get("CustomerMetadataProperties") or {}
         return {
@@ -89,7 +89,7 @@ class Demo:
         }
 
     def live(self, environment: str) -> dict[str, Any]:
-        """The live record of an environment, or an empty one."""
+        """Return the live record of an environment; empty if there is none."""
         ssm = boto3.client("ssm")
         try:
             value = ssm.get_parameter(Name=f"/promotion/{GROUP}/{environment}/live")["Parameter"]["Value"]
@@ -99,13 +99,13 @@ class Demo:
         return found
 
     def record(self, version: int, step: str) -> None:
-        """Keep the registry's state after a step."""
+        """Add the registry's state after a step to the report."""
         steps = self.report["versions"].setdefault(str(version), {"arn": self.arns[version], "steps": []})["steps"]
         steps.append({"step": step, **self.registry(version)})
 
 
 def train_all(folder: Path, demo: Demo) -> dict[int, tuple[Path, dict[str, Any]]]:
-    """Archives and registered metrics of the three versions, trained here and now."""
+    """Train the three versions; return their archives and registered metrics."""
     from examples import train_summarizer as summarizer
 
     made: dict[int, tuple[Path, dict[str, Any]]] = {}
@@ -180,7 +180,7 @@ def approve(demo: Demo, version: int, environment: str) -> None:
 
 
 def follow_run(demo: Demo, version: int, environment: str) -> dict[str, Any]:
-    """Watch the inference run that the promotion started, to its evidence; returns the measured metrics."""
+    """Wait for the inference run that the promotion started; return the measured metrics."""
     sagemaker = boto3.client("sagemaker")
     following = ENVIRONMENTS[ENVIRONMENTS.index(environment) + 1] if environment != "prod" else None
 
@@ -215,7 +215,7 @@ def _ended(status: str) -> str:
 
 
 def _run_metrics(environment: str, version: int) -> dict[str, Any]:
-    """The newest metrics of a run, where the service keeps evidence."""
+    """Return the newest metrics of a run from the evidence bucket."""
     s3 = boto3.client("s3")
     for bucket in (found["Name"] for found in s3.list_buckets()["Buckets"]):
         listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{GROUP}/{environment}/{environment}-v{version}-")
@@ -227,7 +227,7 @@ def _run_metrics(environment: str, version: int) -> dict[str, Any]:
 
 
 def be_stopped(demo: Demo, version: int, environment: str) -> None:
-    """Check that a failed quality gate stands in mail and page, and that approving anyway is refused."""
+    """Check that mail and page name a failed quality gate, and that approving anyway is refused."""
     mail = until("the mail about a failed gate", lambda: demo.mail_for(version, environment))
     demo.say("service", f"mailed {', '.join(mail['to'])}: {mail['subject']}")
     link, person = mail["links"][0], demo.visitor("ann")
@@ -250,7 +250,7 @@ def be_stopped(demo: Demo, version: int, environment: str) -> None:
 
 
 def roll(demo: Demo, to_version: int, reason: str, *versions: int) -> None:
-    """Bring prod to a version that was live there, by its page."""
+    """Roll prod back or forward to a version that was live there, by its page."""
     answer = demo.visitor("dan").roll_back(GROUP, "prod", reason, to_version)
     if answer.status_code != 303:
         raise Unexpected(f"prod could not go to v{to_version}: {answer.text}")
@@ -262,7 +262,7 @@ def roll(demo: Demo, to_version: int, reason: str, *versions: int) -> None:
 
 
 def run(demo: Demo) -> None:
-    """The story, from the first registration to the last rollback."""
+    """Run the demo, from the first registration to the last rollback."""
     made = train_all(demo.output / "models", demo)
     register(demo, 1, *made[1])
     approve(demo, 1, "dev")
@@ -285,7 +285,7 @@ def check(demo: Demo) -> None:
     """Check the end state, read by boto3 and by the command.
 
     Raises:
-        Unexpected: it is not.
+        Unexpected: the state is different.
     """
     for environment in ENVIRONMENTS:
         record = demo.live(environment)
@@ -366,7 +366,7 @@ def is_up(service: subprocess.Popen[bytes], web: str, output: Path) -> bool:
     try:
         return requests.get(f"{web}/healthz", timeout=5).status_code == 200
     except (requests.ConnectionError, requests.Timeout):
-        # On a busy machine it listens before it can answer.
+        # On a busy machine, the server listens before it can answer.
         return False
 
 

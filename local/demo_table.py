@@ -1,7 +1,7 @@
-"""The demo's second story: a tabular model, served by XGBoost's own container form, from its registration to prod.
+"""The demo's second part: a tabular model in the form of XGBoost's container, from its registration to prod.
 
-The first version leaves out what tells most: a gate on AUC fails, and its approver rejects it. The second reaches prod, where
-customers have changed meanwhile: its run there finds drift.
+The first version lacks the most informative columns: a gate on AUC fails, and its approver rejects it. The second
+version reaches prod, where the customers have changed, so that its run there finds drift.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Say = Callable[[str, str], None]
 
 
 class TableStory:
-    """A tabular model's way through a running service, and the observations."""
+    """The demo of a tabular model on a running service, and its observations."""
 
     def __init__(self, web: str, folder: Path, say: Say, visitor: Callable[[str], Visitor]) -> None:
         self._web, self._folder, self._say, self._visitor = web, folder, say, visitor
         self.report: dict[str, Any] = {"group": GROUP}
 
     def run(self, approvers: dict[str, tuple[str, ...]]) -> None:
-        """Play it.
+        """Run this part of the demo.
 
         Raises:
-            Unexpected: something came out otherwise.
+            Unexpected: a step had another result.
         """
         weak, good = self._train("v1", "--weak"), self._train("v2")
         changed = self._train("changed", "--shifted")
@@ -116,7 +116,7 @@ class TableStory:
         return int(json.loads(value)["model_package_version"])
 
     def _mail(self, *parts: str) -> dict[str, Any] | None:
-        """The newest mail with all of these words in its subject, about this group."""
+        """Return the newest mail about this group with all of these words in its subject."""
         found = requests.get(f"{self._web}/_local/mailbox.json", timeout=30).json()
         for mail in found:
             if GROUP in mail["subject"] and all(part in mail["subject"] for part in parts):

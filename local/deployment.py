@@ -1,4 +1,4 @@
-"""Resources of the template that moto does not keep: functions, their permissions, event sources, routes."""
+"""Resources of the template that moto doesn't implement: functions, their permissions, event sources, routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.runtime.function import Function
 
 @dataclass(frozen=True)
 class Permission:
-    """A statement of a function's own policy: which AWS service may invoke it, on behalf of what."""
+    """A statement of a function's resource policy: which AWS service may invoke it, and for which source."""
 
     function_arn: str
     principal: str
@@ -21,7 +21,7 @@ class Permission:
 
 @dataclass(frozen=True)
 class EventSource:
-    """An event source mapping, as AWS::Lambda::EventSourceMapping has it."""
+    """An event source mapping, as in AWS::Lambda::EventSourceMapping."""
 
     function_arn: str
     source_arn: str
@@ -46,7 +46,7 @@ class Route:
 
 @dataclass
 class Deployment:
-    """The stack, running."""
+    """The deployed stack."""
 
     functions: dict[str, Function] = field(default_factory=dict)
     permissions: list[Permission] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Deployment:
     default_function: str | None = None
 
     def function(self, name_or_arn: str) -> Function | None:
-        """A function by name, ARN, or ARN with a version or alias behind it."""
+        """Return a function by name, ARN, or ARN with a version or alias."""
         if name_or_arn.startswith("arn:"):
             return self.functions.get(":".join(name_or_arn.split(":")[:7]))
         name = name_or_arn.split(":")[0]

@@ -1,4 +1,4 @@
-"""The one process that holds moto, its front, the HTTP API, the event sources and the scheduler."""
+"""The process with moto and its proxy, the HTTP API, the event sources and the scheduler."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Options:
 
 
 class Host:
-    """Everything on one machine; `start` it, and `stop` it."""
+    """The whole local service: `start` and `stop`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -87,10 +87,10 @@ class Host:
         self._pipelines: PipelineExecutor | None = None
 
     def start(self) -> None:
-        """Brings everything up; on return the three ports answer.
+        """Start the service; on return the three ports answer.
 
         Raises:
-            TemplateError: the template holds something that can't be made here.
+            TemplateError: the template contains something that can't be made here.
             IdentityProviderFailed: Node or the provider is missing or broken.
         """
         ports, home = self.options.ports, self.options.home
@@ -101,7 +101,7 @@ class Host:
         template = Template(self.options.template)
         build(Builder(template, self.deployment, place, self.children, ports.http_url))
         self._fill_in(client_secret)
-        # `cdk bootstrap` has been here.
+        # As if `cdk bootstrap` had run.
         self.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
         self._start_sources()
         own = OwnPages(self.mailbox, self.clock, Beginning(ports, home, self.client))
@@ -112,7 +112,7 @@ class Host:
         self._warm()
 
     def _start_provider(self) -> str:
-        """Write the configuration, start the local identity provider unless there is one's own, and return the client secret."""
+        """Write the configuration, start the local identity provider if none is set, and return the client secret."""
         ports, home = self.options.ports, self.options.home
         target = home / names.CONFIG_FILE
         self._own = OwnProvider.of(os.environ)
@@ -128,7 +128,7 @@ class Host:
         return client_secret
 
     def stop(self) -> None:
-        """Frees the ports and ends every process."""
+        """Close the ports and end every process."""
         self._stopping.set()
         for function in self.deployment.functions.values():
             function.stop()
@@ -217,7 +217,7 @@ class Host:
             (self.options.home / names.PUBLIC_KEY_FILE).write_text(self.public_key)
 
     def _push_image(self) -> None:
-        """Put the service's image into ECR, by its tag: of an image, only its manifest is read here."""
+        """Put the service's image into ECR by its tag; only its manifest, because no more of it is read here."""
         repository, _, tag = IMAGE.partition("/")[2].partition(":")
         kind = "application/vnd.oci.image.manifest.v1+json"
         manifest = {"schemaVersion": 2, "mediaType": kind, "layers": []}
@@ -225,7 +225,7 @@ class Host:
         self.client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=json.dumps(manifest))
 
     def _variable(self, name: str) -> str | None:
-        """The value that functions have in an environment variable, from whichever has it."""
+        """Return the value of an environment variable from any function that has it."""
         values = (function.settings.environment.get(name) for function in self.deployment.functions.values())
         return next((value for value in values if value), None)
 
@@ -244,7 +244,7 @@ class Host:
         return task_root
 
     def _warm(self) -> None:
-        """Starts a process for each function that people or events wait for; the rest start when first needed."""
+        """Start a process for each function that people or events wait for; others start at their first call."""
         awaited = {source.function_arn for source in self.deployment.event_sources}
         awaited |= {route.function_arn for route in self.deployment.routes}
         rules = self.client("events").list_rules()["Rules"]
@@ -270,7 +270,7 @@ class Host:
             reader.wake()
 
     def _trouble(self) -> str | None:
-        """Reason why the service can't serve; None if it can."""
+        """Return the reason why the service can't answer; None if it can."""
         try:
             with urllib.request.urlopen(f"{self.options.ports.aws_url}/moto-api/", timeout=10) as answer:  # noqa: S310
                 aws = answer.status == 200

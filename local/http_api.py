@@ -1,4 +1,4 @@
-"""The HTTP API on its port: routes of the template, and the local service's own pages under /_local/."""
+"""The HTTP API on its port: the template's routes, and the local service's own pages under /_local/."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Own = Callable[[IncomingRequest], Response | None]
 
 
 class HttpApi:
-    """Answers requests as API Gateway would for this deployment, one thread each."""
+    """Answer requests like API Gateway for this deployment, each in its own thread."""
 
     def __init__(self, deployment: Deployment, own: Own, healthy: Callable[[], str | None]) -> None:
         self._deployment = deployment
@@ -150,7 +150,7 @@ def _handler(api: HttpApi) -> type[http.server.BaseHTTPRequestHandler]:
             self._send(answer)
 
         def _body(self) -> bytes | None:
-            """The request's body, or None if it is larger than API Gateway takes."""
+            """Return the request's body; None if it is larger than API Gateway accepts."""
             if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
                 whole = b""
                 while (length := int(self.rfile.readline().split(b";")[0] or b"0", 16)) > 0:
@@ -177,6 +177,6 @@ def _handler(api: HttpApi) -> type[http.server.BaseHTTPRequestHandler]:
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _serve  # noqa: N815
 
         def log_message(self, *args: Any) -> None:
-            """One line a request would bury what matters."""
+            """Log nothing, because a line for each request would hide other messages."""
 
     return Handler

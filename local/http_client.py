@@ -21,10 +21,10 @@ class Visitor:
         self.http = requests.Session()
 
     def sign_in(self) -> Visitor:
-        """Through the identity provider's form and back.
+        """Sign in by the identity provider's form.
 
         Raises:
-            RuntimeError: the provider showed no form, or the service gave no session.
+            RuntimeError: the provider showed no form, or the service made no session.
         """
         form = self.http.get(f"{self.base_url}/login", timeout=TIMEOUT_S)
         found = Form()
@@ -38,21 +38,21 @@ class Visitor:
         return self
 
     def read(self, link: str) -> dict[str, Any]:
-        """A page as JSON, with the status it came with as `status`."""
+        """Return a page as JSON, with the HTTP status as `status`."""
         answer = self.http.get(self._url(link), headers={"Accept": "application/json"}, timeout=TIMEOUT_S)
         return {**answer.json(), "status": answer.status_code}
 
     def page(self, link: str) -> str:
-        """A page as HTML."""
+        """Return a page as HTML."""
         return self.http.get(self._url(link), timeout=TIMEOUT_S).text
 
     def post(self, link: str, **fields: str) -> requests.Response:
-        """A form, as the page would send it; its redirect is not followed."""
+        """Send a form as the page would; the redirect is not followed."""
         headers = {"Accept": "application/json", "Origin": self.base_url}
         return self.http.post(self._url(link), data=fields, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
 
     def decide(self, link: str, verdict: str, reason: str) -> requests.Response:
-        """Open a request and send the form that its page offers; signed in again where the sign-in is too old to decide."""
+        """Open a request and send its page's form; sign in again if the sign-in is too old for a decision."""
         answer = self.post(link, verdict=verdict, reason=reason, csrf=str(self.read(link).get("csrf", "")))
         if answer.status_code != HTTPStatus.UNAUTHORIZED:
             return answer
@@ -60,7 +60,7 @@ class Visitor:
         return self.post(link, verdict=verdict, reason=reason, csrf=str(self.read(link).get("csrf", "")))
 
     def roll_back(self, group: str, environment: str, reason: str, to_version: int | None = None) -> requests.Response:
-        """The form on a model's page."""
+        """Send the form for a rollback on a model's page."""
         csrf = str(self.read(f"/models/{group}").get("csrf", ""))
         chosen = {"to_version": str(to_version)} if to_version is not None else {}
         return self.post(f"/models/{group}/{environment}/rollback", reason=reason, csrf=csrf, **chosen)
@@ -70,7 +70,7 @@ class Visitor:
 
 
 class Form(HTMLParser):
-    """The first form of a page: where it goes, and the fields it has already."""
+    """The first form of a page: its action, and its prefilled fields."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Starts the identity provider: the people of the local service, in the groups of the configuration in effect."""
+"""The local identity provider, with sample people in the groups of the configuration in effect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from promotion.config.loading import Config
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT_ID = "promotion"
 _START_SECONDS = 300.0
-# The environments of whose approver group a person is a member; "*" is all of them. Each password is the name.
+# The environments for which each person is in the approver group; "*" is all of them. Each password is the name.
 _APPROVES: dict[str, tuple[str, ...]] = {
     "ann": ("*",),
     "ben": ("dev", "test"),
@@ -35,7 +35,7 @@ class IdentityProviderFailed(Exception):
 
 
 def people(config: Config) -> dict[str, dict[str, Any]]:
-    """The made-up people: name, address, and the ids of their groups."""
+    """Return the sample people: name, address, and the ids of their groups."""
     found: dict[str, dict[str, Any]] = {}
     for login, environments in _APPROVES.items():
         groups = [
@@ -58,7 +58,7 @@ def people(config: Config) -> dict[str, dict[str, Any]]:
 
 
 class IdentityProvider:
-    """The Node process, and a way to move its time."""
+    """The Node process, whose time can be advanced."""
 
     def __init__(self, ports: Ports, config: Config, client_secret: str, children: Children, log: Path) -> None:
         self._url = ports.idp_url
@@ -70,7 +70,7 @@ class IdentityProvider:
             "client_secret": client_secret,
             "redirect_uris": [f"{ports.http_url}/callback"],
             "post_logout_redirect_uris": [f"{ports.http_url}/"],
-            # It tells the service when a session of its own ends, where the service listens.
+            # Back-channel logout: the provider notifies the service when a session ends, if that is configured.
             "backchannel_logout_uri": f"{ports.http_url}/backchannel-logout"
             if config.identity.backchannel_logout
             else None,
@@ -99,10 +99,10 @@ class IdentityProvider:
         self._tell(settings)
 
     def wait_ready(self) -> None:
-        """Returns once it answers.
+        """Wait until the provider answers.
 
         Raises:
-            IdentityProviderFailed: it ended, or doesn't answer in time.
+            IdentityProviderFailed: the process ended, or doesn't answer in time.
         """
         deadline = time.monotonic() + _START_SECONDS
         while not self.is_healthy():
@@ -121,7 +121,7 @@ class IdentityProvider:
             return False
 
     def follow(self, offset_seconds: float) -> None:
-        """Takes on the local time."""
+        """Set the provider's time to the local time."""
         self._tell({"offset_seconds": offset_seconds})
 
     def _tell(self, line: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""The inference image, built and tried without Docker: `make image`, as root on Debian with buildah and debootstrap.
+"""Build and test the inference image without Docker: `make image`, as root on Debian with buildah and debootstrap.
 
-The Dockerfile is the deployed one; only its base is another, made from Debian's own packages, without CUDA. Tried in a
-container of the built image, as its user: its help, its refusal of a model that was not approved, and the answer of an
-approved one. Writes build/image-try/report.json.
+The Dockerfile is the deployed one; only its base differs: it is made from Debian's own packages, without CUDA. The test
+runs in a container of the built image, as its user: the help, the refusal of a model that is not approved, and the
+answer of an approved model. It writes build/image-try/report.json.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 BASE, IMAGE = "localhost/debian-base", "localhost/inference"
 MODEL = "/opt/ml/model"
 STARTS_WITHIN_S = 120
-# Debian guards its Python against pip; in an image nobody else's packages are in danger.
+# Debian's Python refuses pip, to protect system packages; in this image that is not needed (PIP_BREAK_SYSTEM_PACKAGES).
 PACKAGES = ("python3", "python3-dev", "python3-pip", "ca-certificates", "gcc")
-# Called by what is in it: a kept one is another's once that has changed.
+# Named by its packages, so that a kept one is not used after they change.
 ROOTFS = f"rootfs-{zlib.crc32(' '.join(PACKAGES).encode()):08x}"
 BASE_FILE = f"FROM scratch\nCOPY {ROOTFS}/ /\nENV PIP_BREAK_SYSTEM_PACKAGES=1\n"
-# A model of some kilobytes with random weights, made in the image by what is in it; prints the digest to approve.
+# Makes a model of some kilobytes with random weights, in the image by its own packages; prints the digest to approve.
 MAKE_MODEL = f"""
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
@@ -61,7 +61,7 @@ print(manifest_of_folder("{MODEL}").sha256)
 
 
 class Buildah:
-    """buildah where neither a daemon nor user namespaces are to be had: files copied, and a change of root."""
+    """buildah without daemon and user namespaces: the vfs driver copies files, and chroot isolates processes."""
 
     def __init__(self, place: Path) -> None:
         self._command = ["buildah", "--root", str(place / "store"), "--runroot", str(place / "run")]
@@ -72,13 +72,13 @@ class Buildah:
         return done.stdout.strip()
 
     def start(self, container: str, options: Sequence[str], *command: str) -> subprocess.Popen[bytes]:
-        """A process in the container, in a group of its own so that all of it can be ended."""
+        """Start a process in the container, in its own process group, so that all of it can be ended."""
         run = [*self._command, "run", "--isolation", "chroot", *options, container, "--", *command]
         return subprocess.Popen(run, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def build(buildah: Buildah) -> None:
-    """The base and the image."""
+    """Build the base and the image."""
     rootfs = PLACE / ROOTFS
     if not rootfs.exists():
         made = PLACE / "rootfs-being-made"
@@ -96,7 +96,7 @@ def build(buildah: Buildah) -> None:
 
 
 def _pip_settings() -> Iterator[str]:
-    """The caller's own way to the package index, lent to the build and no part of the image."""
+    """Provide the caller's pip configuration to the build, without adding it to the image."""
     said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], text=True, capture_output=True, check=True)
     lines = ["[global]"]
     for line in said.stdout.splitlines():
@@ -114,7 +114,7 @@ def tried(buildah: Buildah) -> dict[str, Any]:
     """Run a container of the image, and return its answers.
 
     Raises:
-        AssertionError: something that it must not.
+        AssertionError: a result is wrong.
     """
     model = PLACE / "model"
     shutil.rmtree(model, ignore_errors=True)
@@ -148,7 +148,7 @@ def tried(buildah: Buildah) -> dict[str, Any]:
 
 
 def _refusal(buildah: Buildah, container: str, options: list[str]) -> str:
-    """Output of a `serve` that must not serve: it exits, and /ping never answers 200."""
+    """Return the output of a `serve` that must refuse: it exits, and /ping never answers 200."""
     with _started(buildah, container, options) as (process, url):
         assert not _ready(process, url), "it serves what was not approved"
     said = _said(process)
@@ -169,7 +169,7 @@ def _serving(buildah: Buildah, container: str, options: list[str]) -> Iterator[s
 
 @contextmanager
 def _started(buildah: Buildah, container: str, options: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`serve` in the container, and its address."""
+    """Start `serve` in the container; yield it with its address."""
     with Held() as held:
         process = buildah.start(
             container, [*options, f"--env=SAGEMAKER_BIND_TO_PORT={held.number}"], "python3", "-m", "inference", "serve"
@@ -192,7 +192,7 @@ def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
 
 
 def _said(process: subprocess.Popen[bytes]) -> str:
-    """All that it wrote; it has ended."""
+    """Return all output of an ended process."""
     assert process.stdout is not None
     return process.stdout.read().decode(errors="replace")
 

@@ -32,7 +32,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail as its readers get it."""
+    """One mail as its recipients get it."""
 
     number: int
     sender: str
@@ -46,7 +46,7 @@ class Mail:
 
     @property
     def links(self) -> list[str]:
-        """Absolute links, each once; the one to an approval request first."""
+        """Return the absolute links, each once; the one to an approval request first."""
         found = [unescape(link) for link in _HREF.findall(self.html)] + [
             link.rstrip(".,;") for link in _BARE.findall(self.text)
         ]
@@ -54,7 +54,7 @@ class Mail:
         return sorted(unique, key=lambda link: "/approvals/" not in link)
 
     def described(self) -> dict[str, Any]:
-        """As /_local/mailbox.json lists it."""
+        """Return the mail as /_local/mailbox.json lists it."""
         return {
             "number": self.number,
             "from": self.sender,
@@ -80,7 +80,7 @@ class Mail:
 
 
 class Mailbox:
-    """Takes over each mail when moto has accepted it, and keeps when that was."""
+    """Store each mail when moto has accepted it, with the time."""
 
     def __init__(self) -> None:
         self._mails: list[Mail] = []
@@ -88,7 +88,7 @@ class Mailbox:
         self._lock = threading.Lock()
 
     def take_new(self) -> None:
-        """Called after each successful SendEmail."""
+        """Store new mails; called after each successful SendEmail."""
         with self._lock:
             sent = ses_backends[ACCOUNT][REGION].sent_messages
             for message in sent[self._taken :]:
@@ -105,7 +105,7 @@ class Mailbox:
 
 
 def parse(message: Any, number: int, sent_at: dt.datetime) -> Mail:
-    """A mail from what moto keeps: the whole MIME of a raw one, the pieces of a simple one."""
+    """Parse a mail stored by moto: the MIME of a raw mail, or the parts of a simple one."""
     raw = getattr(message, "raw_data", None)
     if raw is None:
         destinations = [address for listed in message.destinations.values() for address in listed]

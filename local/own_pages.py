@@ -1,4 +1,4 @@
-"""The local service's own pages: the mailbox, and the handle that moves time."""
+"""The local service's own pages: the mailbox, and the form that advances time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HTML = (
     ("cache-control", "no-store"),
     ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-src 'self'"),
 )
-# A mail brings its own style and pictures, and must run nothing and send nothing.
+# A mail has its own style and pictures, but must run no scripts and send no requests.
 _MAIL_HTML = (
     ("content-type", "text/html; charset=utf-8"),
     ("cache-control", "no-store"),
@@ -55,7 +55,7 @@ nav h1 a { display: inline; padding: 0 0 0 .5rem; border: 0; font-weight: 400; t
 
 
 class OwnPages:
-    """Answers what lies under /_local/."""
+    """Answer requests under /_local/."""
 
     def __init__(self, mailbox: Mailbox, clock: Clock, begin: Beginning) -> None:
         self._mailbox = mailbox
@@ -104,7 +104,7 @@ class OwnPages:
         for index, each in enumerate(mail.attachments):
             if each.content_id:
                 html = html.replace(f"cid:{each.content_id}", f"/_local/mailbox/{number}/attachments/{index}")
-        # Links open outside the frame.
+        # Open links outside the frame.
         return Response(200, f'<base target="_blank">{html}'.encode(), _MAIL_HTML)
 
     def _page(self, chosen: int | None) -> Response:

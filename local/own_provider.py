@@ -1,4 +1,4 @@
-"""One's own identity provider in place of the local one: IDP_ISSUER, IDP_CLIENT_ID and IDP_CLIENT_SECRET."""
+"""The user's identity provider instead of the local one: IDP_ISSUER, IDP_CLIENT_ID and IDP_CLIENT_SECRET."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class OwnProvider:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self | None:
-        """The provider that environment variables name; None where they name none.
+        """Return the provider in the environment variables; None if none is set.
 
         Raises:
-            Invalid: one is missing. The secret may be empty, for a public client.
+            Invalid: a variable is missing. The secret may be empty, for a public client.
         """
         issuer, client_id = environ.get("IDP_ISSUER", ""), environ.get("IDP_CLIENT_ID", "")
         if not issuer and not client_id:

@@ -1,4 +1,4 @@
-"""API Gateway's HTTP API, payload format 2.0: a request as the function's event, and its answer as a response."""
+"""API Gateway's payload format 2.0: conversion of a request to an event, and of the function's answer to a response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEXT = re.compile(r"text/|application/(json|javascript|xml)|.*\+(json|xml)")
 
 @dataclass(frozen=True)
 class IncomingRequest:
-    """One HTTP request; header names are lower case, and headers that came twice are listed twice."""
+    """One HTTP request; header names are lower case, and repeated headers are listed repeatedly."""
 
     method: str
     target: str
@@ -52,12 +52,12 @@ class Response:
 
 
 def message(status: int, text: str) -> Response:
-    """An answer of the gateway's own, in its words."""
+    """Return an answer of the gateway itself, with its message."""
     return Response(status, json.dumps({"message": text}).encode(), (("content-type", "application/json"),))
 
 
 def match(routes: Sequence[Route], method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-    """The most specific route for a request, with its path parameters; a method of its own before ANY."""
+    """Return the most specific route for a request, with its path parameters; a named method comes before ANY."""
     best: tuple[tuple[int, int, int], Route, dict[str, str]] | None = None
     for route in routes:
         if route.method not in {method, "ANY"}:
@@ -92,7 +92,7 @@ def event(
     deployment: Deployment,
     caller: Caller | None,
 ) -> dict[str, Any]:
-    """The event for the function."""
+    """Return the event for the function."""
     joined: dict[str, str] = {}
     for name, value in request.headers:
         if name != "cookie":
@@ -160,7 +160,7 @@ def event(
 
 
 def response(payload: bytes) -> Response:
-    """The client's response from a function's answer. An answer without statusCode is itself the body, as JSON."""
+    """Return the client's response for a function's answer; without statusCode the answer is the body, as JSON."""
     try:
         answer = json.loads(payload)
     except ValueError:

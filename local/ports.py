@@ -1,4 +1,4 @@
-"""Ports of the local service, and the message when one is taken."""
+"""Ports of the local service, and the error if one is in use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PortInvalid(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """The three doors of the local service."""
+    """The three ports of the local service."""
 
     http: int = 8000
     aws: int = 5000
@@ -34,10 +34,10 @@ class Ports:
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str]) -> Ports:
-        """Ports as PORT, AWS_PORT and IDP_PORT say.
+        """Return the ports in PORT, AWS_PORT and IDP_PORT.
 
         Raises:
-            PortInvalid: one of them is no port number, or two are the same.
+            PortInvalid: one of them is no port number, or two are equal.
         """
         ports = cls(
             http=_port(environ, "PORT", cls.http),
@@ -64,14 +64,14 @@ class Ports:
         return {"PORT": str(self.http), "AWS_PORT": str(self.aws), "IDP_PORT": str(self.idp)}
 
     def check_free(self) -> None:
-        """Before anything is started, so that a busy port leaves nothing running.
+        """Check that the ports are free, before anything is started.
 
         Raises:
-            PortInUse: names the port and the variable to set.
+            PortInUse: a port is in use; names the port and the variable to set.
         """
         for port, variable in ((self.http, "PORT"), (self.aws, "AWS_PORT"), (self.idp, "IDP_PORT")):
             with socket.socket() as probe:
-                # As servers do: a port whose last connections are still closing is free to listen on.
+                # SO_REUSEADDR, as in servers, so that a port with connections in TIME_WAIT counts as free.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((LOOPBACK, port))
@@ -80,11 +80,11 @@ class Ports:
 
 
 class Held:
-    """Free ports, reserved until this is closed: bound, and not listened on.
+    """Free ports that are reserved until this object is closed: bound, but without listening.
 
-    A server that binds one with SO_REUSEADDR can still listen there. A port that was only looked up, and released, may be
-    taken by another process before a server has started. Only Linux allows two processes to bind one port like that: elsewhere
-    the ports are released.
+    A server that binds such a port with SO_REUSEADDR can listen there. If a free port were found and released, another
+    process could bind it before a server has started. Only Linux allows two processes to bind a port in this way; on
+    other systems the ports are released.
     """
 
     def __init__(self, count: int = 1) -> None:
@@ -98,7 +98,7 @@ class Held:
 
     @property
     def number(self) -> int:
-        """The port, where one is held."""
+        """The first reserved port."""
         return self.numbers[0]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A model to begin with: a few bytes that nothing serves, registered as a data scientist would."""
+"""A sample model of a few bytes that can't be served, registered as a data scientist would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUP = "sample"
 
 
 def artifact(weights: bytes) -> bytes:
-    """A model.tar.gz with the files of a T5 model, whose weights are `weights`: good to register, not to run."""
+    """Return a model.tar.gz with the files of a T5 model and these `weights`, which can be registered but not run."""
     files = {
         "config.json": b'{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}',
         "tokenizer.json": b"{}",
@@ -27,7 +27,8 @@ def artifact(weights: bytes) -> bytes:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    # The same bytes whenever it is packed: another version with the same weights doesn't change the one before.
+    # The archive's bytes are reproducible, so that another version with the same weights doesn't change the previous
+    # one.
     return gzip.compress(packed.getvalue(), mtime=0)
 
 
@@ -38,7 +39,7 @@ def _weight_file(content: bytes) -> bytes:
 
 
 def register(client: Any) -> str:
-    """Register one more version of the sample; `client` gives AWS's client of a service. Returns its ARN."""
+    """Register one more version of the sample; return its ARN. `client` returns the boto3 client of a service."""
     s3, sagemaker = client("s3"), client("sagemaker")
     known = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
     if GROUP not in {group["ModelPackageGroupName"] for group in known}:

@@ -1,4 +1,4 @@
-"""The local service for tests and the demo: started as a process of its own, with ports of its own.
+"""The local service for tests and the demo, started as a separate process with its own ports.
 
 with LocalService(template_edit=without_the_rule) as service:
     service.session().client("sagemaker").create_model_package(...)
@@ -34,7 +34,7 @@ from promotion import names
 ROOT = Path(__file__).resolve().parent.parent
 Template = dict[str, Any]
 T = TypeVar("T")
-# Patience costs nothing where all is well, and a busy machine may need ten times as long as an idle one.
+# Long time limits, because a busy machine may need ten times as long as an idle one; they cost nothing if all is well.
 _START_SECONDS = 600.0
 _STOP_SECONDS = 120.0
 _ANSWER_SECONDS = 60.0
@@ -45,7 +45,7 @@ class LocalServiceFailed(Exception):
 
 
 class LocalService:
-    """A running local service. Time advances only by `advance_clock`; state ends with it."""
+    """A running local service. `advance_clock` moves its time forward; its state ends with it."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class LocalService:
         inference: bool = True,
         home: Path | None = None,
     ) -> None:
-        """`template_edit` may change the synthesized template, in place or by returning another."""
+        """Make a service; `template_edit` may change the synthesized template, in place or by returning another."""
         self._held = Held(0 if ports else 3)
         self.ports = ports or Ports(*self._held.numbers)
         self._config = in_effect(config).resolve()
@@ -89,7 +89,7 @@ class LocalService:
 
     @property
     def process_id(self) -> int | None:
-        """Of the service's own process, while it runs."""
+        """The id of the service's process, while it runs."""
         return self._process.pid if self._process is not None else None
 
     @property
@@ -98,10 +98,10 @@ class LocalService:
         return "".join(self._output)
 
     def start(self) -> Self:
-        """Returns once /healthz answers 200.
+        """Start the service, and return once /healthz answers 200.
 
         Raises:
-            LocalServiceFailed: it ended or didn't get there, with what it said.
+            LocalServiceFailed: the process ended, or was not healthy in time; the message has its output.
         """
         try:
             self._process = self._launch()
@@ -133,7 +133,7 @@ class LocalService:
         )
 
     def stop(self) -> None:
-        """Ends it as Ctrl-C would; returns when its ports are free."""
+        """End the service as Ctrl-C would; return when its ports are free."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT)
@@ -155,7 +155,7 @@ class LocalService:
         return self._process.wait(_STOP_SECONDS)
 
     def kill(self) -> None:
-        """As `kill -9` would: nothing of it gets to clean up."""
+        """Kill the process as `kill -9` would, without clean-up."""
         process, self._process = self._process, None
         assert process is not None
         process.kill()
@@ -173,11 +173,11 @@ class LocalService:
         self.stop()
 
     def session(self, credentials: Mapping[str, str] | None = None) -> BoundSession:
-        """A boto3 session that talks to this service: as the administrator, or with `credentials` from sts."""
+        """Return a boto3 session for this service: as the administrator, or with `credentials` from STS."""
         return BoundSession(self.aws_url, credentials)
 
     def role_session(self, function: str) -> BoundSession:
-        """A session with the rights of the role of the function `lambdas.<function>`."""
+        """Return a session with the permissions of the role of the function `lambdas.<function>`."""
         if function not in self._roles:
             functions = self.session().client("lambda").list_functions()["Functions"]
             role = next(each["Role"] for each in functions if each["Handler"] == f"lambdas.handlers.{function}.handler")
@@ -186,25 +186,25 @@ class LocalService:
         return self._roles[function]
 
     def environment(self) -> dict[str, str]:
-        """Variables for a subprocess, such as the promotion command, that is to talk to this service."""
+        """Return environment variables for a subprocess, such as the promotion command, that uses this service."""
         return environment(self.ports, self.home)
 
     def mailbox(self) -> list[dict[str, Any]]:
-        """Every mail so far, newest first."""
+        """Return every mail so far, newest first."""
         mails: list[dict[str, Any]] = self._local("mailbox.json")
         return mails
 
     def advance_clock(self, seconds: float) -> float:
-        """Moves the local time forward; returns how far it is ahead of real time."""
+        """Move the local time forward; return how many seconds it is ahead of real time."""
         answer = self._local("clock", {"advance_seconds": seconds})
         return float(answer["offset_seconds"])
 
     def wait_for(self, condition: Callable[[], T], *, seconds: float = 300.0) -> T:
-        """The first true value of `condition`, asked again until then.
+        """Call `condition` until it returns a true value, and return that.
 
         Raises:
-            TimeoutError: it stayed false.
-            LocalServiceFailed: the service ended meanwhile.
+            TimeoutError: the value was false until the time limit.
+            LocalServiceFailed: the service ended.
         """
         deadline = time.monotonic() + seconds
         while not (value := condition()):
@@ -216,7 +216,7 @@ class LocalService:
         return value
 
     def logs(self, function: str = "*") -> str:
-        """Logs of all functions, or of `lambdas.<function>`."""
+        """Return the logs of all functions, or of `lambdas.<function>`."""
         return "".join(
             path.read_text(errors="replace") for path in sorted((self.home / "logs").glob(f"{function}.log"))
         )
@@ -244,7 +244,7 @@ class LocalService:
 class BoundSession:
     """boto3 clients of one service and one identity."""
 
-    # Shared, because reading AWS's service models is most of what a session costs.
+    # Shared, because most of a session's cost is reading AWS's service models.
     _shared = boto3.Session(region_name=REGION)
     _making = threading.Lock()
 
@@ -258,7 +258,7 @@ class BoundSession:
         }
 
     def client(self, service: str, **options: Any) -> Any:
-        """A boto3 client; `options` are boto3's own."""
+        """Return a boto3 client; `options` are boto3's own."""
         with self._making:
             make: Callable[..., Any] = self._shared.client
             return make(service, endpoint_url=self._url, **{**self.credentials, **options})

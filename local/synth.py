@@ -1,4 +1,4 @@
-"""The template that `app.py` synthesizes for a configuration, kept until something it is made from changes."""
+"""The template that `app.py` synthesizes for a configuration, cached until one of its inputs changes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class SynthFailed(Exception):
 
 
 def template(config: Path) -> dict[str, Any]:
-    """The synthesized template, without the functions' bundle: they run from source.
+    """Return the synthesized template without the functions' bundle, because they run from source.
 
     Raises:
-        SynthFailed: with the output of `app.py`.
+        SynthFailed: `app.py` failed; has its output.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     kept = CACHE / f"{_digest(config)}.json"
@@ -86,6 +86,6 @@ def _digest(config: Path) -> str:
 
 
 def inputs() -> list[Path]:
-    """The files that a template is made from, beside its configuration."""
+    """Return the files from which a template is made, besides its configuration."""
     found = [path for pattern in _INPUTS for path in sorted(ROOT.glob(pattern))]
     return [path for path in found if path.is_file() and "__pycache__" not in path.parts]

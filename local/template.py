@@ -1,4 +1,4 @@
-"""CloudFormation templates: dependencies of resources, and values of intrinsic functions."""
+"""CloudFormation templates: dependencies of resources and values of intrinsic functions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _NO_VALUE = object()
 
 
 class TemplateError(Exception):
-    """The template needs something that can't be made here; has the resource and the place."""
+    """The template needs something that can't be made here; names the resource and the place."""
 
 
 @dataclass
 class Made:
-    """A resource that exists: what Ref gives, and what GetAtt gives by attribute name."""
+    """A resource that exists: the value of Ref, and the values of GetAtt by attribute name."""
 
     ref: str
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -77,10 +77,10 @@ class Template:
         return (resource for resource in self.resources.values() if resource.type == type_)
 
     def in_order(self, is_made: Callable[[Resource], bool]) -> list[Resource]:
-        """Resources such that each comes after all it refers to; only those for which `is_made` holds count.
+        """Return the resources for which `is_made` is true, each after all those that it refers to.
 
         Raises:
-            TemplateError: they refer to each other in a circle.
+            TemplateError: the references are circular.
         """
         wanted = {name: resource for name, resource in self.resources.items() if is_made(resource)}
         order: list[Resource] = []
@@ -103,14 +103,14 @@ class Template:
         return order
 
     def rewrite(self, text: str, replacement: str) -> None:
-        """From now on, `text` in any resolved string becomes `replacement`: an address that only AWS has."""
+        """Replace `text`, such as an address that only AWS has, with `replacement` in all strings resolved later."""
         self._rewrites.append((text, replacement))
 
     def resolve(self, value: Any, *, of: str = "") -> Any:
         """Return `value` with every intrinsic function replaced by its value.
 
         Raises:
-            TemplateError: a function or a reference that is unknown here; `of` is the resource it is in.
+            TemplateError: a function or a reference in the resource `of` is unknown here.
         """
         resolved = self._resolve(value, of)
         return None if resolved is _NO_VALUE else resolved
@@ -216,7 +216,7 @@ class Template:
 
 
 def references(value: Any) -> Iterator[str]:
-    """Names of all that a value refers to, by Ref, GetAtt or Sub."""
+    """Return the names of all resources and parameters that a value refers to by Ref, GetAtt or Sub."""
     if isinstance(value, list):
         for each in value:
             yield from references(each)

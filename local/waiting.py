@@ -1,4 +1,4 @@
-"""Waiting for what the demo's service does, and the error where it doesn't."""
+"""Waiting for results of the demo's service, and the error if there is none in time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PATIENCE_S = 300.0
 
 
 class Unexpected(Exception):
-    """A step of the loop failed; the message names it."""
+    """A step of the demo failed; the message names it."""
 
 
 def until(what: str, look: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> Any:
-    """Look until there is something to see, and return it.
+    """Call `look` until it returns a result, and return that.
 
     Raises:
-        Unexpected: there was nothing in time.
+        Unexpected: there was no result in time.
     """
     deadline = time.monotonic() + patience_s
     while not (found := look()):

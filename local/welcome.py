@@ -15,7 +15,7 @@ PEOPLE = (
 
 
 def environment(ports: Ports, home: Path) -> dict[str, str]:
-    """The variables that point any AWS client, and the promotion command, here."""
+    """Return the environment variables with which AWS clients and the promotion command use this service."""
     return {
         "AWS_ENDPOINT_URL": ports.aws_url,
         "AWS_ACCESS_KEY_ID": ADMINISTRATOR_KEY,
@@ -27,7 +27,7 @@ def environment(ports: Ports, home: Path) -> dict[str, str]:
 
 
 def welcome(ports: Ports, home: Path, seconds: float) -> str:
-    """The text."""
+    """Return the welcome text."""
     exports = "\n".join(f"  export {name}={value}" for name, value in environment(ports, home).items())
     return f"""
 Up after {seconds:.1f} s. Everything is on 127.0.0.1, in memory only, and gone after Ctrl-C.

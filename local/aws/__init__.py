@@ -1,1 +1,1 @@
-"""AWS on one port: moto behind a front that identifies callers, and enforces their roles' policies."""
+"""AWS on one port: moto behind a proxy that identifies callers and enforces their roles' policies."""

@@ -1,4 +1,4 @@
-"""Decide whether a caller may make a call, by IAM's policies and the resource's."""
+"""Authorization of calls by the policies of identity and resource."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from local.aws.callers import Caller
 from local.aws.needs import Need
 from local.aws.operations import Operation
 
-# Policies that the template puts on resources rather than on identities, by ARN: queues, buckets, event buses, keys.
+# Resource policies in the template, by ARN: of queues, buckets, event buses and keys.
 resource_policies: dict[str, list[policies.Document]] = {}
 
 
 class Denied(Exception):
-    """The caller may not do this; worded as AWS words it."""
+    """The caller is not authorized; the message has AWS's form."""
 
     def __init__(self, caller: Caller, need: Need) -> None:
         super().__init__(
@@ -26,15 +26,16 @@ class Denied(Exception):
 
 
 def check(caller: Caller, operation: Operation) -> None:
-    """Lets a permitted call pass.
+    """Return if the caller may make a call.
 
     Raises:
-        Denied: by what is missing in the caller's policies, or denied in one of them.
+        Denied: no policy allows the call, or one denies it.
     """
     for need in needs.of(operation):
         if need.action == "sts:GetCallerIdentity":
             continue
-        # The administrator may take on any role, to look at the world with its rights; on AWS the role would have to agree.
+        # The administrator may assume any role, to test its permissions; on AWS the role's trust policy would have to
+        # allow it.
         if not allowed(caller, need) or not (caller.is_administrator or _trusted(caller, need)):
             raise Denied(caller, need)
 
@@ -42,7 +43,7 @@ def check(caller: Caller, operation: Operation) -> None:
 def allowed(caller: Caller, need: Need) -> bool:
     """Return True if identity and resource policies together allow one need."""
     context: dict[str, Any] = {
-        # Plain HTTP here stands for the TLS of AWS, which policies rightly insist on.
+        # Always true, because plain HTTP replaces AWS's TLS here, and policies require TLS.
         "aws:SecureTransport": "true",
         "aws:PrincipalArn": caller.principals[-1],
         "aws:PrincipalAccount": ACCOUNT,
@@ -53,7 +54,7 @@ def allowed(caller: Caller, need: Need) -> bool:
     }
     if caller.source_identity:
         context["aws:SourceIdentity"] = caller.source_identity
-    # A bucket's policy speaks of the objects in it too.
+    # A bucket's policy also applies to its objects.
     owner = need.resource.partition("/")[0] if need.resource.startswith("arn:aws:s3:") else need.resource
     on_resource = [document for place in {need.resource, owner} for document in resource_policies.get(place, ())]
     return policies.decision(
@@ -67,7 +68,7 @@ def allowed(caller: Caller, need: Need) -> bool:
 
 
 def _trusted(caller: Caller, need: Need) -> bool:
-    """Return True if the role's trust policy allows assuming it, and for every other call."""
+    """Return True if the role's trust policy allows assuming it; for all other calls, too."""
     if need.action not in {"sts:AssumeRole", "sts:SetSourceIdentity"}:
         return True
     root = f"arn:aws:iam::{ACCOUNT}:root"

@@ -19,12 +19,12 @@ _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/(\d{8})/([^/]+)/([^/]+)/aws4_re
 
 
 class UnknownCaller(Exception):
-    """The access key, or its session token, is not one that was given out here."""
+    """The access key or its session token was not issued here."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """An identity with its secret; `role` names the role if this is a session of one."""
+    """An identity with its secret key; `role` names the role if it is a role session."""
 
     arn: str
     principal_id: str
@@ -41,14 +41,14 @@ class Caller:
 
     @property
     def principals(self) -> tuple[str, ...]:
-        """Names under which a resource's policy may mean this caller by itself."""
+        """ARNs by which a resource's policy can name this caller directly."""
         names: list[str] = [self.arn]
         if self.role is not None:
             names.append(_iam().get_role(self.role).arn)
         return tuple(names)
 
     def policies(self) -> list[policies.Document]:
-        """The caller's own policies as they stand now."""
+        """The caller's current identity policies."""
         if self.is_administrator:
             return [_EVERYTHING]
         if self.role is not None:
@@ -56,7 +56,7 @@ class Caller:
         return _policies_of_user(self.user) if self.user is not None else []
 
     def identity(self) -> dict[str, Any]:
-        """As SageMaker writes it into CreatedBy and LastModifiedBy."""
+        """Return the identity in SageMaker's form for CreatedBy and LastModifiedBy."""
         iam = {"Arn": self.arn, "PrincipalId": self.principal_id}
         return {"IamIdentity": iam | ({"SourceIdentity": self.source_identity} if self.source_identity else {})}
 
@@ -75,16 +75,16 @@ def _iam() -> Any:
 
 
 def credential_scope(authorization: str) -> tuple[str, str] | None:
-    """Access key and service that a request is signed for, or None if it isn't signed."""
+    """Return the access key and the service in a request's signature; None if it isn't signed."""
     match = _CREDENTIAL.search(authorization)
     return (match[1], match[4].lower()) if match else None
 
 
 def find(access_key: str, session_token: str | None) -> Caller:
-    """The identity behind an access key.
+    """Return the identity of an access key.
 
     Raises:
-        UnknownCaller: there is none, or the session token is not the key's.
+        UnknownCaller: the key is unknown, or the session token doesn't belong to it.
     """
     if access_key == ADMINISTRATOR_KEY:
         return ADMINISTRATOR
@@ -143,10 +143,10 @@ def trust_policy(role: str) -> policies.Document:
 
 
 def service_session(role_arn: str, session_name: str, service: str | Sequence[str]) -> Mapping[str, str]:
-    """Credentials of a role that an AWS service takes on, if the role's trust policy lets it: as boto3 arguments.
+    """Return credentials, as boto3's arguments, of a role that an AWS service assumes if the trust policy allows it.
 
     Raises:
-        PermissionError: the role is not meant for this service.
+        PermissionError: the role's trust policy doesn't allow this service.
     """
     services = [service] if isinstance(service, str) else list(service)
     role = role_arn.split("/")[-1]

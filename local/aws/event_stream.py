@@ -13,7 +13,7 @@ _STRING = 7
 
 
 def frame(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """One message: lengths, their checksum, headers, payload, and a checksum over all before it. Numbers are big-endian."""
+    """Return a message: lengths, their checksum, headers, payload, checksum over all of it; numbers are big-endian."""
     block = b"".join(_header(name, value) for name, value in headers.items())
     # Two lengths, their checksum, and the checksum at the end: 16 bytes around headers and payload.
     prelude = struct.pack(">II", 16 + len(block) + len(payload), len(block))
@@ -26,7 +26,7 @@ def event(kind: str, payload: bytes, content_type: str = "application/octet-stre
 
 
 def exception(kind: str, payload: bytes) -> bytes:
-    """The end of a stream that broke; a client raises it."""
+    """Return the frame that ends a failed stream; a client raises it."""
     headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
     return frame(headers, payload)
 

@@ -1,4 +1,4 @@
-"""The WSGI application on the AWS port: names the caller, enforces their policies, then lets moto answer."""
+"""The WSGI application on the AWS port: identifies the caller, enforces policies, and forwards the call to moto."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ from local.aws.operations import Operation
 from local.aws.sigv4 import SignatureInvalid
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-# Answers a call instead of moto: status line, headers, body, or the parts of one.
+# The answer of a handler that replaces moto: status line, headers, and the body or its parts.
 Answer = tuple[str, list[tuple[str, str]], bytes | Iterator[bytes]]
 Handler = Callable[[Caller, Operation, dict[str, Any], bytes], Answer]
 
-# moto checks and writes in two steps; on AWS these services do it in one. (SQS and Step Functions may wait inside a call.)
+# Services with one call at a time, because moto checks and writes in two steps, which are atomic on AWS. (SQS and Step
+# Functions are not among them, because their calls may block.)
 _ONE_AT_A_TIME = frozenset({"dynamodb", "ssm", "sagemaker", "secretsmanager", "sts", "iam", "ses", "events", "kms"})
 _LARGEST_BODY = 64 * 1024 * 1024
-# Paths that moto serves without a signature: its own pages, and browsers' automatic requests.
+# Paths without a signature: moto's own pages, and browsers' automatic requests.
 _OPEN_PATHS = ("/moto-api", "/favicon.ico")
 
 
 class Front:
-    """Moto, with callers and their policies in front of it.
+    """Moto behind authentication and authorization.
 
-    `handlers` take over single operations, by (service, operation); `after` are called once a call has succeeded.
+    `handlers` replace single operations, by (service, operation); `after` are called after a call has succeeded.
     """
 
     def __init__(self) -> None:
@@ -70,12 +71,12 @@ class Front:
                 "The administrator's access key and secret here are test and test.",
             )
         if service == "sts" and "X-Amz-Signature" in parse_qs(environ.get("QUERY_STRING", "")):
-            # The one call that somebody else sends: what it was signed for has to hold.
+            # A presigned call is sent by another party than its signer, so its signature is verified.
             try:
                 sigv4.verify(**_presigned(environ))
             except SignatureInvalid as refused:
                 return _refuse(start_response, service, 403, "SignatureDoesNotMatch", str(refused))
-            # moto tells services apart, and who calls, by this header alone.
+            # moto identifies service and caller only by this header.
             environ["HTTP_AUTHORIZATION"] = _authorization(environ)
         body = b""
         if service != "s3":
@@ -96,7 +97,7 @@ class Front:
         if key in self.handlers:
             status, headers, answer = self.handlers[key](caller, operation, environ, body)
             if not isinstance(answer, bytes):
-                # Sent as it comes, in chunks, since nobody knows how long it will be.
+                # Sent in chunks as they arrive, because the length is unknown.
                 start_response(status, headers)
                 return answer
             start_response(status, [*headers, ("Content-Length", str(len(answer)))])
@@ -126,11 +127,11 @@ class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
     protocol_version = "HTTP/1.1"
 
     def log(self, *args: Any, **kwargs: Any) -> None:
-        """One line a call would bury what matters."""
+        """Log nothing, because a line for each call would hide other messages."""
 
 
 def serve(front: Front, port: int) -> BaseWSGIServer:
-    """A server for `front` on loopback, listening, in a thread of its own."""
+    """Return a listening server for `front` on loopback, in its own thread."""
     server = make_server("127.0.0.1", port, front, threaded=True, request_handler=_QuietHandler)
     server.daemon_threads = True  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="aws", daemon=True).start()
@@ -146,7 +147,7 @@ def _scope(environ: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _presigned(environ: dict[str, Any]) -> dict[str, Any]:
-    """A presigned request without a body, as `sigv4.verify` takes it."""
+    """Return a presigned request without a body as arguments of `sigv4.verify`."""
     headers = {
         key[5:].replace("_", "-").lower(): str(value) for key, value in environ.items() if key.startswith("HTTP_")
     }
@@ -163,7 +164,7 @@ def _presigned(environ: dict[str, Any]) -> dict[str, Any]:
 
 
 def _authorization(environ: dict[str, Any]) -> str:
-    """The header that a presigned request would have if its signature stood there."""
+    """Return a presigned request's signature in the form of an Authorization header."""
     query = parse_qs(environ.get("QUERY_STRING", ""))
     credential, headers, signature = (
         query[f"X-Amz-{name}"][0] for name in ("Credential", "SignedHeaders", "Signature")
@@ -197,7 +198,7 @@ _JSON_SERVICES = frozenset(
 
 
 def _refuse(start_response: StartResponse, service: str, status: int, code: str, message: str) -> Iterable[bytes]:
-    """Answer with an error in the service's protocol, so that every client raises what it would on AWS."""
+    """Answer with an error in the service's protocol, so that clients raise the same exception as on AWS."""
     request_id = str(uuid.uuid4())
     if service in _JSON_SERVICES:
         code = "AccessDeniedException" if code == "AccessDenied" else code

@@ -1,4 +1,4 @@
-"""lambda:Invoke, answered by the real function rather than by moto."""
+"""lambda:Invoke, executed by the real function instead of moto."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Permissions that a call needs: IAM action, resource and condition keys, from its operation and parameters.
 
-AWS documents this per service in its Service Authorization Reference; here are the services that the stack uses.
-Anything else needs the action of its own name on any resource.
+AWS documents this by service in its Service Authorization Reference; here are the services that the stack uses. Any
+other call needs the action of its own name on any resource.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Need:
 
 
 def of(operation: Operation) -> list[Need]:
-    """Everything the caller must be allowed to do for this call to go ahead."""
+    """Return all permissions that a call needs."""
     describe = _SERVICES.get(operation.service)
     needs = list(describe(operation.name, operation.parameters)) if describe else []
     return needs or [Need(f"{operation.service}:{operation.name}")]
@@ -68,14 +68,14 @@ _TRANSACTED = {
 
 
 def _leading(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The partition key of an item that is written; every table of the stack calls it `pk`."""
+    """Return the partition key of a written item; it is `pk` in every table of the stack."""
     key = given.get("Item", {}).get("pk", {}).get("S")
     return {"dynamodb:LeadingKeys": [key]} if key else {}
 
 
 def _dynamodb(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     if "TransactItems" in given:
-        # A transaction is no action of its own: each item needs what it would need alone.
+        # A transaction has no action of its own: each item needs the permission of its single operation.
         for item in given["TransactItems"]:
             for kind, body in item.items():
                 yield Need(f"dynamodb:{_TRANSACTED.get(kind, kind)}", _table(body))
@@ -136,9 +136,9 @@ def _sagemaker(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
 
 
 def _as_named(resource: str) -> str:
-    """A package's ARN with its group's name as it was given.
+    """Return a package's ARN with its group's name in the original case.
 
-    SageMaker writes ARNs in lower case, and since about April 2023 IAM compares a group's name as given:
+    SageMaker's ARNs are in lower case, but since about April 2023 IAM compares a group's name in its original case:
     https://github.com/aws-samples/ml-edge-getting-started/issues/18
     """
     package = sagemaker_backends[ACCOUNT][REGION].model_packages.get(resource)
@@ -226,7 +226,8 @@ def _sns(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
 
 
 def _cloudwatch(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
-    # An alarm's name is all that tells them apart; the service signs as monitoring, and its actions are cloudwatch's.
+    # Only the alarm's name is restricted; the service signs as `monitoring`, but its IAM actions begin with
+    # `cloudwatch`.
     named = given.get("AlarmNames") or ([given["AlarmName"]] if "AlarmName" in given else [])
     for alarm in named:
         yield Need(f"cloudwatch:{name}", arn("cloudwatch", f"alarm:{alarm}"))
@@ -254,7 +255,7 @@ def _ses(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
         return
     address = sender.rpartition("<")[2].rstrip(">")
     identities = ses_backends[ACCOUNT][REGION].email_identities
-    # An address that isn't verified itself is sent under its domain's identity.
+    # Mail from an address that isn't verified itself uses its domain's identity.
     identity = address if address in identities else address.rpartition("@")[2]
     destination = given.get("Destination") or {}
     recipients = [each for kind in ("ToAddresses", "CcAddresses", "BccAddresses") for each in destination.get(kind, ())]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from moto.core.request import Request
 from moto.core.routing import get_service_router
 
-# Services whose operation is in the path rather than in a header or a form.
+# Services that name the operation in the path, rather than in a header or a form.
 _REST = {"s3": "s3", "lambda": "lambda", "ses": "sesv2", "apigateway": "apigatewayv2", "scheduler": "scheduler"}
 # Headers of S3 that permissions depend on.
 _HEADERS = {"HTTP_X_AMZ_COPY_SOURCE": "CopySource", "HTTP_IF_NONE_MATCH": "IfNoneMatch"}

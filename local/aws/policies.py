@@ -23,8 +23,8 @@ def decision(
 ) -> bool:
     """Return True if some policy allows a call and none denies it.
 
-    `identity` are the caller's own policies, `on_resource` those of what is called; the latter speak of `principals`, the
-    names under which the caller may be meant.
+    `identity` are the caller's policies, and `on_resource` the resource's policies, in which `principals` are the names
+    of the caller.
     """
     allowed = False
     for document, theirs in [*((d, False) for d in identity), *((d, True) for d in on_resource)]:
@@ -90,7 +90,7 @@ def _speaks_of(statement: Mapping[str, Any], principals: Sequence[str]) -> bool:
         for name in _listed(principal.get(kind, [])):
             if name == "*" or name in principals:
                 return True
-            # An account stands for its root, which delegates to the account's own policies.
+            # An account as principal means its root, which delegates to the account's identity policies.
             if re.fullmatch(r"\d{12}", name) and f"arn:aws:iam::{name}:root" in principals:
                 return True
     return False
@@ -141,5 +141,5 @@ def _compare(operator: str, wanted: str, actual: str) -> bool:
         case "NumericGreaterThanEquals":
             return float(actual) >= float(wanted)
         case _:
-            # An operator that isn't known here must not open anything.
+            # An unknown condition operator must not allow anything.
             return False

@@ -1,4 +1,4 @@
-"""sagemaker-runtime: InvokeEndpoint and InvokeEndpointWithResponseStream, passed on to the container behind an endpoint."""
+"""sagemaker-runtime: InvokeEndpoint and InvokeEndpointWithResponseStream, forwarded to an endpoint's container."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RuntimeApi:
 
 
 def _parts(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield the container's output as frames, at once. A caller who disconnects ends the container's request too."""
+    """Yield the container's output as frames, without delay; a disconnected caller ends the container's request."""
     try:
         while chunk := answer.read1(_CHUNK_BYTES):
             yield event_stream.event("PayloadPart", chunk)
@@ -117,7 +117,7 @@ def _refused(name: str, port: int | None, body: bytes) -> Answer | None:
 
 
 def _model_error(status: int, message: str, name: str) -> Answer:
-    """The container's refusal or failure: 424, with its own status and message."""
+    """Return 424 for the container's error, with its own status and message."""
     said = f'Received {"client" if 400 <= status < 500 else "server"} error ({status}) from primary with message "{message}".'
     return _error(
         424,

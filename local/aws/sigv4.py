@@ -1,4 +1,4 @@
-"""AWS Signature Version 4, checked on the receiving side: botocore signs the request anew, and the signatures are compared."""
+"""Verification of AWS Signature Version 4: botocore signs the request again, and the signatures are compared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST_SKEW = dt.timedelta(minutes=5)
 
 
 class SignatureInvalid(Exception):
-    """The request is not signed, or by another key; the message is for the caller."""
+    """The request is not signed, or with another key; the message is for the caller."""
 
 
 def verify(
@@ -40,10 +40,11 @@ def verify(
 ) -> Caller:
     """Return the caller who signed this request to `service`. Header names are lower case; `path` is as it was on the wire.
 
-    The signature's time must be near one of `now`: clients outside live in real time, functions in the local time.
+    The signature's time must be near one of `now`, because external clients use real time, but functions the local
+    time.
 
     Raises:
-        SignatureInvalid: no signature, a wrong one, another service's, too old, or an unknown key.
+        SignatureInvalid: the signature is missing, wrong, expired or for another service, or its key is unknown.
     """
     query, headers, lifetime = _from_query(query, headers)
     match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
@@ -67,11 +68,11 @@ def verify(
     signed = match["headers"].split(";")
     if "host" not in signed or any(name not in headers for name in signed):
         raise SignatureInvalid("A signed header is missing from the request.")
-    # botocore would believe this header.
+    # botocore would use the value of this header.
     digest = hashlib.sha256(body).hexdigest()
     if headers.get("x-amz-content-sha256", digest) != digest:
         raise SignatureInvalid("The provided 'x-amz-content-sha256' header does not match what was computed.")
-    # A list, as a name may come twice; botocore takes one, though its types do not say so.
+    # A list, because a name may occur twice; botocore accepts one, though its types don't declare it.
     given: Any = parse_qsl(query, keep_blank_values=True)
     request = AWSRequest(
         method=method,
@@ -89,7 +90,7 @@ def verify(
 
 
 def _from_query(query: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str], dt.timedelta]:
-    """A presigned request as one that has its signature in headers, and for how long it is good; any other as it is."""
+    """Return a presigned request with its signature in headers, and its lifetime; any other request unchanged."""
     pairs = parse_qsl(query, keep_blank_values=True)
     given = {name.lower(): value for name, value in pairs}
     if "x-amz-signature" not in given:

@@ -1,1 +1,1 @@
-"""Containers of models without Docker: which images this machine runs, and by which commands."""
+"""Containers of models without Docker: the supported images, and their commands."""

@@ -1,4 +1,4 @@
-"""Images that this machine runs, with their commands: ours, XGBoost's, scikit-learn's, and those of a file."""
+"""Supported images with their commands: ours, XGBoost's, scikit-learn's, and those in a file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from local.containers import packages
 from promotion.errors import Invalid
 
-# A file of one's own: image patterns to commands, as TOML.
+# A TOML file of the user's, with commands by image pattern.
 LOCAL_CONTAINERS = "LOCAL_CONTAINERS"
 _SERVER = Path(__file__).with_name("tabular.py")
 _OWN = ["python", "-m", "inference", "serve"]
-# By the repository, without registry, tag and digest. The field's containers for texts answer as the inference image does.
+# By repository, without registry, tag and digest. The usual text containers answer like the inference image.
 _OURS = (
     "*/inference",
     "*promotion*",
@@ -29,7 +29,7 @@ def command_of(image: str) -> list[str]:
     """Return the command that serves like a container of this image.
 
     Raises:
-        Invalid: this machine runs no such container, or the file of one's own can't be read.
+        Invalid: the image isn't supported, or the user's file can't be read.
     """
     registry, _, name = image.partition("@")[0].rpartition("/")
     name = f"{registry.partition('/')[2]}/{name.partition(':')[0]}"

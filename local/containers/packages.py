@@ -1,4 +1,4 @@
-"""The environment that XGBoost's and scikit-learn's containers are run in, made at their first use, kept by its lock's digest."""
+"""The Python environment of XGBoost's and scikit-learn's containers, made at first use, cached by its lock's digest."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _making = threading.Lock()
 
 
 def python() -> str:
-    """The environment's interpreter.
+    """Return the environment's interpreter.
 
     Raises:
-        Invalid: it can't be made, with the last that pip said.
+        Invalid: the environment can't be made; the error has the end of pip's output.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promotion-local"
     place = cache / f"tabular-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"

@@ -1,7 +1,8 @@
-"""Answer as XGBoost's or scikit-learn's container does: `tabular.py xgboost` or `scikit-learn`, with requirements.txt installed.
+"""Answer like XGBoost's or scikit-learn's container: `tabular.py xgboost` or `scikit-learn`; needs requirements.txt.
 
-The request goes through the Transformer of AWS's own `sagemaker-inference` toolkit, with the functions of the package's script
-below code/ where it has one. Only what is around it is ours: an HTTP server, and how XGBoost's own container reads and writes.
+Requests are handled by the Transformer of AWS's own `sagemaker-inference` toolkit, with the functions of the package's
+script below code/, if it has one. Only the HTTP server and the input and output formats of XGBoost's container are our
+own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 MODEL = Path(os.environ["SM_MODEL_DIR"])
-# Read by the toolkit when it is imported.
+# The toolkit reads these when it is imported.
 os.environ["SAGEMAKER_BASE_DIR"] = str(MODEL.parent)
 sys.path.insert(0, str(MODEL / "code"))
 
@@ -29,16 +30,16 @@ CSV, JSON, JSON_LINES, LIBSVM = "text/csv", "application/json", "application/jso
 
 
 class ScikitLearn(DefaultInferenceHandler):  # type: ignore[misc]
-    """Defaults of scikit-learn's container for what the script lacks; the script has `model_fn`."""
+    """Defaults of scikit-learn's container for functions that the script lacks; it must have `model_fn`."""
 
     def default_input_fn(self, input_data: Any, content_type: str, context: Any = None) -> Any:
-        """CSV as numbers, one row a record, also where there is one record; the rest as the toolkit reads it."""
+        """Read CSV as numbers, one row for each record, also for a single record; other types as the toolkit does."""
         if content_type == CSV:
             return np.loadtxt(input_data.splitlines(), delimiter=",", dtype=np.float32, ndmin=2)
         return super().default_input_fn(input_data, content_type)
 
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:
-        """The model's own answer."""
+        """Return the model's predictions."""
         return model.predict(data)
 
 
@@ -46,7 +47,7 @@ class XGBoost(DefaultInferenceHandler):  # type: ignore[misc]
     """XGBoost's container without a script: https://github.com/aws/sagemaker-xgboost-container."""
 
     def default_model_fn(self, model_dir: str, context: Any = None) -> Any:
-        """The booster in the folder's only file, in XGBoost's own format or pickled."""
+        """Load the booster from the folder's only file, in XGBoost's own format or pickled."""
         import xgboost
 
         files = sorted(path for path in Path(model_dir).iterdir() if path.is_file())
@@ -57,12 +58,12 @@ class XGBoost(DefaultInferenceHandler):  # type: ignore[misc]
             booster = xgboost.Booster()
             booster.load_model(str(file))
         except xgboost.core.XGBoostError:
-            # As the container does; the artifact is the approved one.
+            # Unpickled as in the container; the artifact was approved.
             booster = pickle.loads(file.read_bytes())  # noqa: S301
         return booster
 
     def default_input_fn(self, input_data: Any, content_type: str, context: Any = None) -> Any:
-        """CSV and libsvm as the container reads them; a missing value is empty."""
+        """Read CSV and libsvm as the container does; an empty cell is a missing value."""
         import xgboost
 
         text = input_data.decode() if isinstance(input_data, bytes) else input_data
@@ -81,11 +82,11 @@ class XGBoost(DefaultInferenceHandler):  # type: ignore[misc]
         raise UnsupportedFormatError(content_type)
 
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:
-        """The booster's scores."""
+        """Return the booster's scores."""
         return model.predict(data, validate_features=False)
 
     def default_output_fn(self, prediction: Any, accept: str, context: Any = None) -> Any:
-        """A line a record in a batch job, one line with commas on an endpoint."""
+        """Write one line for each record in a batch job, or one line with commas on an endpoint."""
         scores = prediction.tolist()
         named = [{"score": score} for score in scores]
         if accept == JSON:
@@ -105,11 +106,11 @@ class Context:
         self.status, self.content_type = 200, JSON
 
     def set_response_status(self, code: int, phrase: str) -> None:
-        """The toolkit's own status for what went wrong."""
+        """Set the status, which the toolkit chooses for errors."""
         self.status = code
 
     def set_response_content_type(self, index: int, value: str) -> None:
-        """Content type of the answer."""
+        """Set the answer's content type."""
         self.content_type = value
 
 
@@ -120,11 +121,11 @@ class Server(BaseHTTPRequestHandler):
     """GET /ping, POST /invocations."""
 
     def do_GET(self) -> None:
-        """Healthy once the model is loaded, which it is before the first request."""
+        """Answer that the container is healthy; the model is loaded before the first request."""
         self._say(200 if self.path == "/ping" else 404, "", JSON)
 
     def do_POST(self) -> None:
-        """One request through the toolkit."""
+        """Answer a request by the toolkit."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         given = {"Content-Type": self.headers.get("Content-Type", CSV), "Accept": self.headers.get("Accept", CSV)}
         context = Context(given)
@@ -142,11 +143,11 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as http.server calls it
-        """Log nothing: a line for each request would hide the model's own output."""
+        """Log nothing, because a line for each request would hide the model's own output."""
 
 
 if __name__ == "__main__":
-    # A model that can't be loaded ends the container, before anybody waits for it.
+    # Loaded before the server starts, so that a model that can't be loaded ends the container.
     TRANSFORMER.validate_and_initialize(model_dir=str(MODEL), context=Context({}))
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     ThreadingHTTPServer.allow_reuse_address = True

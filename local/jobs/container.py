@@ -1,4 +1,4 @@
-"""Container of a job: a process of the project, with the role's credentials and S3."""
+"""The container of a job: a process of this project, with the role's credentials and access to S3."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TAIL_CHARACTERS = 600
 
 
 class JobFailed(Exception):
-    """Becomes the job's FailureReason."""
+    """A job failed; the message is its FailureReason."""
 
 
 class JobStopped(Exception):
@@ -31,7 +31,7 @@ class JobStopped(Exception):
 
 
 class Storage:
-    """S3 with the rights of the job's execution role, which may also pull `images` and write to `log_group`."""
+    """S3 with the permissions of the job's execution role, which may also pull `images` and write to `log_group`."""
 
     def __init__(self, aws_url: str, role_arn: str, job_name: str, images: Iterable[str], log_group: str) -> None:
         self.credentials = service_session(role_arn, job_name, "sagemaker.amazonaws.com")
@@ -40,7 +40,7 @@ class Storage:
         self._s3 = any_client("s3", endpoint_url=aws_url, region_name=REGION, **self.credentials)
 
     def keys(self, uri: str) -> Iterator[tuple[str, str]]:
-        """Every object under a prefix: its key, and its name relative to the prefix's folder."""
+        """Yield key and name, relative to the prefix's folder, of every object under a prefix."""
         bucket, prefix = split(uri)
         found = False
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -70,7 +70,7 @@ class Storage:
             self.download(f"s3://{bucket}/{key}", folder / name)
 
     def files(self, uri: str) -> list[str]:
-        """Paths of an uncompressed model's files, as SageMaker places them below /opt/ml/model.
+        """Return the paths of an uncompressed model's files below /opt/ml/model, as in SageMaker.
 
         Raises:
             Invalid: one of them can't be placed.
@@ -95,7 +95,7 @@ def split(uri: str) -> tuple[str, str]:
 def start(
     command: Sequence[str], environment: Mapping[str, str], storage: Storage, log: Path, children: Children
 ) -> subprocess.Popen[bytes]:
-    """A container's process. One thread each: on a busy machine two threads take turns waiting for each other."""
+    """Start a container's process, with one thread, because on a busy machine several threads wait for each other."""
     program = [sys.executable if command[0] in {"python", "python3"} else command[0], *command[1:]]
     full = plain_environment(
         OMP_NUM_THREADS="1",
@@ -123,7 +123,7 @@ def command_for(container: Mapping[str, Any]) -> list[str]:
     """Return the local command for a container's image.
 
     Raises:
-        JobFailed: this machine runs no such image.
+        JobFailed: the image isn't supported here.
     """
     try:
         return command_of(str(container.get("Image", "")))
@@ -132,12 +132,12 @@ def command_for(container: Mapping[str, Any]) -> list[str]:
 
 
 def images_of(containers: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Images of containers, as CreateModel and CreateProcessingJob name them."""
+    """Return the images of containers in a request of CreateModel or CreateProcessingJob."""
     return [str(each.get("Image", "")) for each in containers]
 
 
 def containers_of(model: Any) -> list[Mapping[str, Any]]:
-    """The containers of a model as moto keeps it, in their order."""
+    """Return the containers of moto's model, in order."""
     return [model.primary_container] if model.primary_container else list(model.containers)
 
 
@@ -147,5 +147,5 @@ def check_not_stopped(job: Job) -> None:
 
 
 def relocated(value: Any, folder: Path) -> Any:
-    """Text with a container's /opt/ml in it, as a path in the job's folder."""
+    """Return text with the container's /opt/ml replaced by the job's folder."""
     return value.replace("/opt/ml", str(folder / "opt" / "ml")) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""DataProcessing of a batch transform job: what of each record is sent, and what of each answer is kept."""
+"""DataProcessing of a batch transform job: which parts of records are sent, and which parts of answers are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CSV = "text/csv"
 
 
 class Processing:
-    """DataProcessing: what of each record is sent, and what of each answer is kept, joined with its record or not."""
+    """The input filter, the output filter, and the join of answers with records."""
 
     def __init__(self, wanted: Mapping[str, str], content_type: str | None = None) -> None:
         self._csv = (content_type or "").partition(";")[0].strip() == _CSV
@@ -34,7 +34,7 @@ class Processing:
         """Return the part of the answers to `body` that is kept.
 
         Raises:
-            JobFailed: SageMaker has no place for the error of one record; it ends the job.
+            JobFailed: a record has an error, which ends the job, as in SageMaker.
         """
         if self._output.whole and not self._joined:
             return answer

@@ -1,4 +1,4 @@
-"""Real-time endpoints on one machine: the project's own server behind each, a new one beside the old until it is healthy."""
+"""Real-time endpoints on one machine: each has a server process; an update starts a new one beside the old one."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from promotion import names
 
 log = logging.getLogger("local.endpoints")
 _POLL_SECONDS = 0.05
-# Of the minutes that SageMaker watches a new fleet.
+# Seconds instead of the minutes for which SageMaker monitors a new fleet.
 _BAKE_SECONDS = 0.5
 _DEFAULT_HEALTH_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Server:
-    """A container that serves: its process, and where it listens."""
+    """A serving container: its process, port and log."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -45,7 +45,7 @@ class Server:
 
 
 class EndpointHost:
-    """Deploys endpoints as they are created and updated, each container with the rights of its model's execution role."""
+    """Deploy endpoints when they are created and updated, with the permissions of the models' execution roles."""
 
     def __init__(self, aws_url: str, home: Path, children: Children) -> None:
         self._aws_url = aws_url
@@ -65,12 +65,12 @@ class EndpointHost:
         self._serving.clear()
 
     def port_of(self, endpoint: str) -> int | None:
-        """Port of an endpoint's container; None if none serves."""
+        """Return the port of an endpoint's container; None if none is running."""
         server = self._serving.get(endpoint)
         return server.port if server is not None and server.process.poll() is None else None
 
     def variant_of(self, endpoint: str) -> str:
-        """The name of an endpoint's variant."""
+        """Return the name of an endpoint's variant."""
         kept = sagemaker_backends[ACCOUNT][REGION].endpoints.get(endpoint)
         return str(kept.production_variants[0]["VariantName"]) if kept is not None else ""
 
@@ -99,7 +99,7 @@ class EndpointHost:
         self._tell(endpoint)
 
     def _take_over(self, endpoint: Endpoint, config_name: str, server: Server, before: Server | None) -> None:
-        """All requests go to the new container; back to the old one if an alarm is seen to go off meanwhile."""
+        """Send all requests to the new container; roll back to the old one if an alarm goes off meanwhile."""
         self._serving[endpoint.name] = server
         if before is None:
             endpoint.in_service(config_name)
@@ -114,7 +114,7 @@ class EndpointHost:
         self._end(server)
 
     def _gone_off(self, alarms: list[str]) -> str | None:
-        """The first of the deployment's alarms that goes off in its short bake. Only `set-alarm-state` makes one, here."""
+        """Return the first alarm that goes off in the short bake time; here, only `set-alarm-state` sets alarms off."""
         deadline = time.monotonic() + _BAKE_SECONDS
         known = cloudwatch_backends[ACCOUNT][REGION].alarms
         while True:
@@ -133,10 +133,10 @@ class EndpointHost:
         self._tell(endpoint)
 
     def _started(self, config_name: str) -> Server:
-        """The container of a configuration's model, once it is healthy.
+        """Start the container of a configuration's model, and return it once it is healthy.
 
         Raises:
-            JobFailed: it ended, or was not healthy in time, with the last it said.
+            JobFailed: it ended, or was not healthy in time; the message has the end of its output.
         """
         backend = sagemaker_backends[ACCOUNT][REGION]
         [variant] = backend.endpoint_configs[config_name].production_variants
@@ -172,7 +172,7 @@ class EndpointHost:
         deadline = time.monotonic() + patience
         while True:
             if server.process.poll() is not None:
-                # SageMaker would start it again until its patience is over; nothing here would be another the next time.
+                # SageMaker would restart it until the time limit; here a restart would have the same result.
                 raise ended(server.process, server.log)
             try:
                 if ask(server.port, "GET", "/ping", timeout=2)[0] == 200:

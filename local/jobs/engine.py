@@ -1,4 +1,4 @@
-"""Runs transform and processing jobs one after the other: two models at once would only slow each other down here."""
+"""Transform and processing jobs, one at a time, because two models at once would slow each other down."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("local.jobs")
 
 
 class JobEngine:
-    """Takes jobs as they are created, and runs each with its role's rights in a folder of its own."""
+    """Run jobs when they are created, each with its role's permissions and in its own folder."""
 
     def __init__(self, aws_url: str, home: Path, children: Children) -> None:
         self._aws_url = aws_url
@@ -71,7 +71,7 @@ class JobEngine:
         else:
             job.complete()
         log.info("%s job %s: %s", kind, job.name, job.status)
-        # The log stays; what was unpacked would fill the disk.
+        # Keep the log, but remove unpacked files, which would fill the disk.
         for each in folder.iterdir():
             if each.is_dir():
                 shutil.rmtree(each, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Starts the executions of Model Monitor's schedules as they come due: advancing the clock makes them due."""
+"""Start executions of Model Monitor's schedules when they are due, also after the clock was advanced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.5
 
 
 class MonitoringScheduler(threading.Thread):
-    """Runs each schedule once whenever its time has passed, however far the clock jumped; `NOW` once and never again."""
+    """Run each schedule once when its time has passed, however far the clock was advanced; `NOW` only once."""
 
     def __init__(self, stopping: threading.Event) -> None:
         super().__init__(name="monitoring", daemon=True)

@@ -1,4 +1,4 @@
-"""A small executor of SageMaker pipelines: processing steps, one after the other, each a job with the pipeline's role."""
+"""A small executor of SageMaker pipelines: processing steps in sequence, each a job with the pipeline's role."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _POLL_SECONDS = 0.1
 
 
 class StepFailed(Exception):
-    """A step did not end well; becomes the execution's failure reason."""
+    """A step failed; the message is the execution's failure reason."""
 
 
 class PipelineExecutor:
-    """Runs executions in the background, as they are started.
+    """Run executions in the background when they are started.
 
     https://aws-sagemaker-mlops.github.io/sagemaker-model-building-pipeline-definition-JSON-schema/
     """
@@ -101,10 +101,10 @@ def register(client: Any, request: Mapping[str, Any]) -> None:
 
 
 def in_order(steps: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Steps after those that they depend on.
+    """Return the steps in order of their dependencies.
 
     Raises:
-        StepFailed: they depend on each other in a circle, or on what isn't there.
+        StepFailed: the dependencies are circular, or name a missing step.
     """
     waiting, done = list(steps), set[str]()
     while waiting:
@@ -121,7 +121,7 @@ def filled(value: Any, known: Mapping[str, str]) -> Any:
     """Return a step's arguments with `{"Get": "Parameters.X"}` and `{"Std:Join": …}` replaced by their values.
 
     Raises:
-        StepFailed: nothing is known under a name.
+        StepFailed: a name is unknown.
     """
     if isinstance(value, list):
         return [filled(each, known) for each in value]

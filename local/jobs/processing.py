@@ -1,4 +1,4 @@
-"""Processing jobs: inputs into folders, the command, outputs from folders, and the end of its output."""
+"""Processing jobs: copy inputs to folders, run the command, and upload outputs from folders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MESSAGE = "/opt/ml/output/message"
 
 
 def run(request: Mapping[str, Any], storage: Storage, folder: Path, children: Children, job: Job) -> None:
-    """Runs one processing job to its end.
+    """Run one processing job to its end.
 
     Raises:
-        JobFailed: with what becomes the job's FailureReason.
-        JobStopped: somebody stopped it.
+        JobFailed: the job failed; the message is its FailureReason.
+        JobStopped: the job was stopped.
     """
     for source in request.get("ProcessingInputs", ()):
         given = source["S3Input"]

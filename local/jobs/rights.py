@@ -1,4 +1,4 @@
-"""Rights that SageMaker itself uses of an execution role, beside the container's own calls: images, logs, metrics.
+"""Permissions of an execution role that SageMaker itself uses, in addition to the container: images, logs, metrics.
 
 AWS lists them for each kind of job: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 """
@@ -20,15 +20,15 @@ _LOG = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams"
 def check(credentials: Mapping[str, str], images: Iterable[str], log_group: str) -> None:
     """Check that a role may pull its job's images, and write the job's logs and metrics.
 
-    AWS runs a job without the rights to logs and metrics, and nobody can read what it said. Here it fails.
+    AWS runs a job without permissions for logs and metrics, and its output is lost. Here the job fails.
 
     Args:
         credentials: of a session of the role, as boto3's arguments.
-        images: of the job's containers; only those in ECR take a right.
-        log_group: what follows `/aws/sagemaker/`, such as `ProcessingJobs`.
+        images: of the job's containers; only those in ECR need a permission.
+        log_group: the part after `/aws/sagemaker/`, such as `ProcessingJobs`.
 
     Raises:
-        Denied: the first right that the role lacks.
+        Denied: the first permission that the role lacks.
     """
     caller = callers.find(credentials["aws_access_key_id"], credentials["aws_session_token"])
     for need in _needs(images, f"/aws/sagemaker/{log_group}"):

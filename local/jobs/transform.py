@@ -1,4 +1,4 @@
-"""Batch Transform: unpacks the model, starts its containers' servers, and posts the input's lines to the first of them."""
+"""Batch Transform: unpack the model, start its containers' servers, and post the input's lines to the first one."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def run(
     children: Children,
     job: Job,
 ) -> None:
-    """Runs one transform job to its end; of several containers each answers what the one before it answered.
+    """Run one transform job to its end; with several containers, each one's answer is the input of the next.
 
     Raises:
-        JobFailed: with what becomes the job's FailureReason.
-        JobStopped: somebody stopped it.
+        JobFailed: the job failed; the message is its FailureReason.
+        JobStopped: the job was stopped.
     """
     with ExitStack() as stack:
         serving = []
@@ -107,7 +107,7 @@ class _Serving:
 def _serving(
     container: Mapping[str, Any], variables: Mapping[str, str], storage: Storage, place: Path, children: Children
 ) -> Iterator[_Serving]:
-    """A container with its model, on a port that is held until it has ended."""
+    """Run a container with its model, on a port that is reserved until it has ended."""
     command = command_for(container)
     place.mkdir(exist_ok=True)
     fetch_model(container, storage, place / "model")
@@ -128,7 +128,7 @@ def _serving(
 
 
 def fetch_model(container: Mapping[str, Any], storage: Storage, model: Path) -> None:
-    """A container's artifact, unpacked as SageMaker does."""
+    """Fetch a container's artifact, and unpack it as SageMaker does."""
     source = (container.get("ModelDataSource") or {}).get("S3DataSource")
     model.mkdir(parents=True)
     if source is not None and source.get("CompressionType") == "None":
@@ -157,7 +157,7 @@ def fetch_model(container: Mapping[str, Any], storage: Storage, model: Path) -> 
 
 
 def _settings(request: Mapping[str, Any], port: int) -> dict[str, Any]:
-    """Batch strategy, payload limit and requests at once: the request's, else the container's, else SageMaker's."""
+    """Return batch strategy, payload limit and concurrency: the job's, else the container's, else SageMaker's."""
     offered: dict[str, Any] = {}
     try:
         status, body = ask(port, "GET", "/execution-parameters", timeout=5)
@@ -176,7 +176,7 @@ def _settings(request: Mapping[str, Any], port: int) -> dict[str, Any]:
 
 
 def _in_order(answer: Callable[[bytes], bytes], bodies: Iterator[bytes], concurrent: int) -> Iterator[bytes]:
-    """The answers in the order of the questions, with at most `concurrent` under way."""
+    """Yield the answers in the order of the requests, with at most `concurrent` in progress."""
     waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(concurrent, thread_name_prefix="transform") as pool:
         for body in bodies:
@@ -188,13 +188,13 @@ def _in_order(answer: Callable[[bytes], bytes], bodies: Iterator[bytes], concurr
 
 
 def payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> Iterator[bytes]:
-    """An object's bytes as requests: whole, line by line, or as many lines as fit."""
+    """Yield an object's bytes as requests: whole, line by line, or with as many lines as fit."""
     if split_type != "Line":
         yield content
         return
     most: int = settings["most_bytes"]
     payload, size = bytearray(), 0
-    # Each line with its break: an empty line is a record too, and gets its answer.
+    # Each line keeps its line break, because an empty line is a record, too, and gets an answer.
     for line in content.removesuffix(b"\n").split(b"\n") if content else ():
         if most and len(line) > most:
             raise JobFailed(f"ClientError: a record of {len(line)} bytes is larger than MaxPayloadInMB.")
@@ -222,9 +222,9 @@ def _post(port: int, body: bytes, content_type: str | None, accept: str | None) 
 
 
 def assembled(answers: list[bytes], assemble_with: str | None) -> bytes:
-    """Join a container's answers into an output object, as AssembleWith says."""
+    """Join a container's answers to an output object, by AssembleWith."""
     if assemble_with == "Line":
-        # After each answer, also after one that ends in a newline: so does SageMaker.
+        # After each answer, also after one that ends with a newline, as in SageMaker.
         return b"".join(answer + b"\n" for answer in answers)
     return b"".join(answers)
 
@@ -238,14 +238,14 @@ def ask(
     *,
     timeout: float,
 ) -> tuple[int, bytes]:
-    """A container's status and answer to one request."""
+    """Return a container's status and answer to one request."""
     return _asked(port, method, path, body, headers, timeout=timeout)[:2]
 
 
 def _asked(
     port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, *, timeout: float
 ) -> tuple[int, bytes, str | None]:
-    """A container's status, answer and content type."""
+    """Return a container's status, answer and content type."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request(method, path, body, dict(headers or {}))

@@ -1,4 +1,4 @@
-"""DynamoDB transactions: all conditions before any write, and a repeated ClientRequestToken is a success."""
+"""DynamoDB transactions: all conditions are checked before any write, and a repeated ClientRequestToken succeeds."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class _TokenReused(DynamodbException):  # type: ignore[misc,unused-ignore]
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     respond = DynamoHandler.transact_write_items
 
     def transact_write_items(self: Any) -> ActionResult:
-        """Within ten minutes, the same token with the same items does nothing and succeeds; with others it is refused."""
+        """For ten minutes, the same token and items succeed without a write; with other items the token is refused."""
         token = self.body.get("ClientRequestToken")
         if token is None:
             return respond(self)
@@ -60,8 +60,10 @@ def mend() -> None:
 
 
 def _transact(self: Any, transact_items: list[dict[str, Any]]) -> None:
-    """moto copies every table it may have to roll back, which grows with the history; here nothing is written until all
-    conditions hold, so that there is nothing to roll back."""
+    """Check all conditions before any write, so that nothing has to be rolled back.
+
+    moto instead copies each table for a rollback, which is slower the more items it has.
+    """
     if len(transact_items) > 100:
         raise TooManyTransactionsException
     operations: list[tuple[str, dict[str, Any], dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""ECR: a repository belongs to an account, and an image's digest is the SHA-256 of its manifest."""
+"""ECR: repositories belong to an account, and an image's digest is the SHA-256 of its manifest."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def mend() -> None:
         registry_id: str | None = None,
         image_ids: list[dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """moto finds a repository of this account under every account's number."""
+        """Find repositories of the named account only; moto ignores the account."""
         if registry_id and registry_id != self.account_id:
             raise RepositoryNotFoundException(repository_name, registry_id)
         answer: dict[str, Any] = found(self, repository_name, registry_id, image_ids)
         return answer
 
     def create_digest(self: Image) -> None:
-        """moto takes the layers' digests alone."""
+        """Set the digest to the SHA-256 of the manifest; moto uses only the layers' digests."""
         self._image_digest = f"sha256:{hashlib.sha256(self.image_manifest.encode()).hexdigest()}"
 
     ECRBackend.batch_get_image = batch_get_image

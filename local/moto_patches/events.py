@@ -1,5 +1,4 @@
-"""EventBridge: patterns on arrays of objects, AWS's own sources are AWS's own, Lambda and Step Functions targets, and target
-buses that have to be there."""
+"""EventBridge: patterns for arrays of objects, reserved sources, more kinds of targets, and checked target buses."""
 
 from __future__ import annotations
 
@@ -14,23 +13,23 @@ from moto.events.models import EventPattern, EventsBackend, Rule, events_backend
 
 from local import ACCOUNT, REGION
 
-# Set by the local service: takes (rule, target, event) for every target of a rule that matched.
+# Set by the local service: called with (rule, target, event) for every target of a matching rule.
 deliver: list[Callable[[Any, dict[str, Any], dict[str, Any]], None]] = []
 
 _put: Callable[[Any, list[dict[str, Any]]], list[dict[str, Any]]] = EventsBackend.put_events
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     matches = EventPattern.matches_event
     send = Rule.send_to_targets
 
     def matches_event(self: Any, event: dict[str, Any]) -> bool:
-        # moto lets a rule that has a schedule and no pattern take every event.
+        # In moto, a rule with a schedule and no pattern matches every event.
         return self._raw_pattern is not None and _matches(self, json.loads(json.dumps(event)), self._pattern)
 
     def send_to_targets(self: Any, original_event: dict[str, Any], transform_input: bool = True) -> None:
-        """moto raises NotImplementedError for a Lambda or Step Functions target, failing the sender's PutEvents."""
+        """Send to Lambda and Step Functions, too, for which moto's PutEvents raises NotImplementedError."""
         if not deliver:
             send(self, original_event, transform_input)
             return
@@ -40,7 +39,7 @@ def mend() -> None:
             deliver[0](self, target, _as_delivered(original_event))
 
     def put_events(self: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Only AWS itself sends from a source that begins with `aws.`."""
+        """Refuse events with a source that begins with `aws.`, which is reserved for AWS."""
         entries: list[dict[str, Any]] = []
         for event in events:
             if str(event.get("Source", "")).startswith("aws."):
@@ -54,7 +53,7 @@ def mend() -> None:
     put_targets = EventsBackend.put_targets
 
     def put_existing_targets(self: Any, name: str, event_bus_arn: str | None, targets: list[dict[str, Any]]) -> None:
-        """The bus of a target has to be there when the target is put: https://github.com/aws/aws-cdk/issues/3323."""
+        """Refuse a target whose bus doesn't exist: https://github.com/aws/aws-cdk/issues/3323."""
         for target in targets:
             _, _, service, region, account, resource = target["Arn"].split(":", 5)
             bus = resource.removeprefix("event-bus/")
@@ -69,13 +68,13 @@ def mend() -> None:
 
 
 def publish(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
-    """An event of AWS's own on the default bus."""
+    """Put an event from AWS on the default bus."""
     entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
     _put(events_backends[ACCOUNT][REGION], [entry])
 
 
 def _matches(pattern: Any, node: Any, wanted: dict[str, Any]) -> bool:
-    """Match an array of objects: one of them must match the whole pattern of that place."""
+    """Match an array of objects: one of them must match the whole pattern at that position."""
     for key, value in wanted.items():
         if key == "$or":
             if not any(_matches(pattern, node, each) for each in value):
@@ -91,7 +90,7 @@ def _matches(pattern: Any, node: Any, wanted: dict[str, Any]) -> bool:
 
 
 def _as_delivered(event: dict[str, Any]) -> dict[str, Any]:
-    """The event as a target sees it; moto keeps its time as a number."""
+    """Return the event in the form in which a target gets it; moto stores its time as a number."""
     time = event.get("time")
     if isinstance(time, int | float):
         time = dt.datetime.fromtimestamp(time, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

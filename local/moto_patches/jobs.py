@@ -1,4 +1,4 @@
-"""SageMaker jobs that run, take time, can be stopped, can fail, and send events; moto's are complete at once."""
+"""SageMaker jobs that run, take time, can be stopped, can fail, and send events; moto's complete immediately."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from moto.core.utils import utcnow
 from moto.sagemaker.exceptions import ResourceInUseException, ValidationError
 from moto.sagemaker.responses import SageMakerResponse
 
-# Set by the local service: takes over a job that was just created, with the request as it was made.
+# Set by the local service: called with each job that was just created, and its request.
 runners: list[Callable[[str, Mapping[str, Any], Job], None]] = []
-# Called at each change of a job's status; the local service sends EventBridge's event from here.
+# Called at each change of a job's status; the local service sends EventBridge's event then.
 listeners: list[Callable[[Job], None]] = []
 
 _KINDS = {"transform": "TransformJob", "processing": "ProcessingJob"}
@@ -23,7 +23,7 @@ _UNSAID = frozenset({"ExitMessage", "MonitoringScheduleArn", "Environment", "Tag
 
 
 class Job:
-    """A job as moto keeps it, with what changes while it runs."""
+    """A job in moto's store, with the fields that change while it runs."""
 
     def __init__(self, kind: str, kept: Any) -> None:
         self.kind = kind
@@ -45,7 +45,7 @@ class Job:
         return status
 
     def say(self, message: str) -> None:
-        """The container's /opt/ml/output/message; AWS keeps a kilobyte of it."""
+        """Set the exit message from the container's /opt/ml/output/message, of which AWS stores a kilobyte."""
         self._kept.exit_message = message[:1024] or None
 
     def start(self) -> None:
@@ -88,7 +88,7 @@ class Job:
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     for kind, title in _KINDS.items():
         setattr(
             SageMakerResponse,

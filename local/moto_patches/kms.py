@@ -1,4 +1,4 @@
-"""KMS: a digest is signed as it is, and a message of more than 4,096 bytes is refused."""
+"""KMS: a digest is signed without another hash, and a message of more than 4,096 bytes is refused."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _is_digest: ContextVar[bool] = ContextVar("is_digest", default=False)
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     sign, verify = ECDSAPrivateKey.sign, ECDSAPrivateKey.verify
 
     def sign_digest(self: Any, message: bytes, signing_algorithm: str) -> bytes:
-        """moto hashes what already is a hash."""
+        """Sign a digest without another hash; moto hashes it again."""
         if not _is_digest.get():
             signature: bytes = sign(self, message, signing_algorithm)
             return signature

@@ -1,7 +1,7 @@
-"""Limits that SageMaker sets to jobs, models and endpoint configurations; moto has none.
+"""SageMaker's limits on jobs, models and endpoint configurations, which moto doesn't check.
 
-The instance families with local storage are listed here by name, apart from the product's own pattern: one fault would hide
-the other. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/InstanceStorage.html
+The instance families with local storage are listed here by name, independently of the product's own pattern, so that an
+error in one is found by the other. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/InstanceStorage.html
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MOST_MODEL_VARIABLES = 100
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     for operation, check in (
         ("create_transform_job", _transform),
         ("create_processing_job", _processing),

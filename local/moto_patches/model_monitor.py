@@ -1,4 +1,4 @@
-"""SageMaker Model Monitor's schedules, which moto has none of. Each execution is a processing job of its own."""
+"""SageMaker Model Monitor's schedules, which moto lacks. Each execution is a processing job."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Schedule:
         return found
 
     def request(self, at: dt.datetime) -> dict[str, Any]:
-        """The processing job that an execution at `at` is.
+        """Return the request of the processing job for an execution at `at`.
 
-        What the container is told in its environment:
+        The container's environment variables:
         https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-byoc-contract-inputs.html
         """
         inputs, environment = [], {"sagemaker_monitoring_schedule_name": self.name, "end_time": at.isoformat()}
@@ -72,7 +72,7 @@ class Schedule:
         }
 
     def execute(self, backend: Any, at: dt.datetime) -> None:
-        """Starts the execution that is due at `at`."""
+        """Start the execution that is due at `at`."""
         given = self.request(at)
         kept = backend.create_processing_job(
             app_specification=given["AppSpecification"],
@@ -102,7 +102,7 @@ class Schedule:
         }
 
     def summary(self, at: dt.datetime, kept: Any) -> dict[str, Any]:
-        """An execution as it is listed: completed with violations where its container's last words say so."""
+        """Return an execution's list entry; it completed with violations if the container's exit message says so."""
         said = str(getattr(kept, "exit_message", None) or "")
         violated = kept.processing_job_status == "Completed" and said.startswith("CompletedWithViolations")
         return {
@@ -117,13 +117,13 @@ class Schedule:
 
 
 def schedules(backend: Any) -> dict[str, Schedule]:
-    """The schedules of a moto backend, by name."""
+    """Return the schedules of a moto backend, by name."""
     found: dict[str, Schedule] = backend.__dict__.setdefault("monitoring_schedules", {})
     return found
 
 
 def mend() -> None:
-    """Gives moto's SageMaker the operations."""
+    """Add the operations to moto's SageMaker."""
 
     def create_monitoring_schedule(self: Any) -> ActionResult:
         given = json.loads(self.body)

@@ -1,7 +1,7 @@
 """SageMaker's lists: a page may be empty and still have a token. moto's first page is always the whole list.
 
-AWS says of its lists that a token, and not what is on a page, tells whether there is more. Only the local service does it:
-tests that look at what is there read one page.
+By AWS's documentation, only a token shows whether a list continues. Only the local service does this, because tests
+that check a list's content read one page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.sagemaker.responses import SageMakerResponse
 
-# Set by the local service: whether the first page of a list is empty.
+# Set by the local service: True if the first page of a list is empty.
 first_is_empty: list[bool] = []
 _FIRST = "after-an-empty-page"
 _LISTS = {
@@ -25,7 +25,7 @@ _LISTS = {
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     for operation, key in _LISTS.items():
         setattr(SageMakerResponse, operation, _beginning_empty(operation, key, getattr(SageMakerResponse, operation)))
 

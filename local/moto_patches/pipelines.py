@@ -1,4 +1,4 @@
-"""SageMaker pipelines: by name or ARN, started once a token, and run; moto's have succeeded as they start."""
+"""SageMaker pipelines: found by name or ARN, started once for each token, and run; moto's succeed immediately."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from moto.core.utils import utcnow
 from moto.sagemaker.exceptions import ResourceNotFound, ValidationError
 from moto.sagemaker.responses import SageMakerResponse
 
-# Set by the local service: takes (pipeline, execution, its parameters by name) for each execution that was started.
+# Set by the local service: called with (pipeline, execution, its parameters by name) for each started execution.
 runners: list[Callable[[Any, Execution, dict[str, str]], None]] = []
 
 
 class Execution:
-    """An execution as moto keeps it, with what changes while it runs."""
+    """An execution in moto's store, with the fields that change while it runs."""
 
     def __init__(self, kept: Any) -> None:
         self._kept = kept
@@ -42,7 +42,7 @@ class Execution:
 
 
 def mend() -> None:
-    """Puts the mended operation in moto's place."""
+    """Replace moto's operation with the patched one."""
     start = SageMakerResponse.start_pipeline_execution
 
     def start_pipeline_execution(self: Any) -> ActionResult:
@@ -70,7 +70,7 @@ def mend() -> None:
 
 
 def _parameters(pipeline: Any, given: Any) -> dict[str, str]:
-    """Every parameter of the definition with its value; AWS takes no parameter that the definition hasn't."""
+    """Return every parameter of the definition with its value; refuse parameters that the definition lacks."""
     known = {
         each["Name"]: each.get("DefaultValue")
         for each in json.loads(pipeline.pipeline_definition).get("Parameters", ())

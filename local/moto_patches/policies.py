@@ -1,4 +1,4 @@
-"""The policy of a model package group, which moto has not: kept whole, as it was put."""
+"""The policy of a model package group, which moto lacks: stored unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moto.sagemaker.responses import SageMakerResponse
 
 
 def mend() -> None:
-    """Adds the two operations to moto."""
+    """Add the two operations to moto."""
 
     def get_model_package_group_policy(self: Any) -> ActionResult:
         group = _group(self)

@@ -16,7 +16,7 @@ from moto.sagemaker.responses import SageMakerResponse
 
 from local.aws import callers
 
-# Called with every package that was created or updated; the local service sends EventBridge's event from here.
+# Called with every package that was created or updated; the local service sends EventBridge's event then.
 listeners: list[Callable[[Any], None]] = []
 
 _STATUSES = ("Approved", "Rejected", "PendingManualApproval")
@@ -32,7 +32,7 @@ _UPDATED = {
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     describe = ModelPackage.gen_response_object
     create = SageMakerModelBackend.create_model_package
 
@@ -49,7 +49,7 @@ def mend() -> None:
         return response
 
     def create_model_package(self: Any) -> ActionResult:
-        """A package without a status is PendingManualApproval; metadata and life cycle are checked; the caller is noted."""
+        """Set the default status PendingManualApproval, check metadata and life cycle, and store the caller."""
         given = json.loads(self.body)
         _check(given)
         arguments = {
@@ -83,7 +83,7 @@ def mend() -> None:
         return ActionResult({"ModelPackageArn": arn})
 
     def update_model_package(self: Any) -> ActionResult:
-        """An update is partial: what isn't sent stays, and metadata is merged key by key."""
+        """Update partially: fields that aren't sent stay unchanged, and metadata is merged by key."""
         given = json.loads(self.body)
         _check(given)
         package = self.sagemaker_backend.describe_model_package(given["ModelPackageArn"])
@@ -108,7 +108,7 @@ def mend() -> None:
         return ActionResult({"ModelPackageArn": package.arn})
 
     def create_numbered(backend: SageMakerModelBackend, arguments: dict[str, Any]) -> str:
-        """moto numbers a version by how many there are: those that were deleted have to count, or a number comes twice."""
+        """Count deleted versions, too: moto numbers a version by the number of versions, and would repeat a number."""
         group = backend.model_package_groups.get(arguments["model_package_group_name"])
         gone = {f"deleted/{number}": package for number, package in enumerate(getattr(group, "deleted", ()))}
         backend.model_packages.update(gone)
@@ -119,7 +119,7 @@ def mend() -> None:
                 del backend.model_packages[key]
 
     def delete_model_package(self: Any) -> ActionResult:
-        """Delete at once; no other version of the group gets the number."""
+        """Delete a package; no other version of the group gets its number."""
         backend = self.sagemaker_backend
         package = backend.describe_model_package(json.loads(self.body)["ModelPackageName"])
         del backend.model_packages[package.arn]
@@ -132,7 +132,7 @@ def mend() -> None:
         return ActionResult({})
 
     def delete_model_package_group(self: Any) -> ActionResult:
-        """Only an empty group is deleted; one that is made anew under its name numbers from 1."""
+        """Delete a group if it is empty; a new group with the same name numbers from 1."""
         backend = self.sagemaker_backend
         name = str(json.loads(self.body)["ModelPackageGroupName"]).rpartition("/")[2]
         backend.describe_model_package_group(name)
@@ -149,7 +149,7 @@ def mend() -> None:
 
 
 def state_change(package: Any) -> dict[str, Any]:
-    """The detail of `SageMaker Model Package State Change` for a package as it stands."""
+    """Return the detail of `SageMaker Model Package State Change` for a package's current state."""
     described = package.gen_response_object()
     containers = (described.get("InferenceSpecification") or {}).get("Containers", [])
     shown = ("Image", "ImageDigest", "ModelDataUrl", "ModelDataETag", "Environment")
@@ -201,7 +201,7 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _check_properties(properties: Mapping[str, str]) -> None:
-    """At most 50, keys up to 128 and values up to 256 letters, spaces, digits and `_.:/=+-@`."""
+    """Check metadata: at most 50 keys of up to 128 and values of up to 256 letters, spaces, digits and `_.:/=+-@`."""
     if len(properties) > 50:
         raise ValidationError("customerMetadataProperties: at most 50 entries")
     for key, value in properties.items():

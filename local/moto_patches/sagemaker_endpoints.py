@@ -1,4 +1,4 @@
-"""SageMaker's endpoints: they take their time, are updated, go back, and fail; moto's are in service at once, and stay so."""
+"""SageMaker's endpoints, which take time, are updated, roll back, and fail; moto's are in service immediately."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _IN_PROGRESS = frozenset({"Creating", "Updating", "RollingBack", "SystemUpdating
 
 
 class Runner(Protocol):
-    """Starts and ends what serves behind endpoints."""
+    """Starts and ends the containers of endpoints."""
 
     def deploy(self, endpoint: Endpoint, config_name: str) -> None: ...
 
     def withdraw(self, endpoint: Endpoint) -> None: ...
 
 
-# Set by the local service. Without one, endpoints are in service and gone at once.
+# Set by the local service. Without a runner, endpoints are created and deleted immediately.
 runners: list[Runner] = []
 
 
 class Endpoint:
-    """An endpoint as moto keeps it, with what changes while it is deployed."""
+    """An endpoint in moto's store, with the fields that change during a deployment."""
 
     def __init__(self, backend: Any, kept: Any) -> None:
         self._backend = backend
@@ -52,7 +52,7 @@ class Endpoint:
 
     @property
     def alarms(self) -> list[str]:
-        """Names of the alarms that the deployment under way is watched by."""
+        """Return the names of the alarms for the rollback of the deployment in progress."""
         config = getattr(self._kept, "last_deployment_config", None) or {}
         return [alarm["AlarmName"] for alarm in (config.get("AutoRollbackConfiguration") or {}).get("Alarms", ())]
 
@@ -60,14 +60,14 @@ class Endpoint:
         self._set(status, None)
 
     def in_service(self, config_name: str) -> None:
-        """Serve a configuration from now on."""
+        """Set the configuration that is in service."""
         self._kept.endpoint_config_name = config_name
         variants = self._backend.endpoint_configs[config_name].production_variants
         self._kept.production_variants = self._kept._process_production_variants(variants)
         self._set("InService", None)
 
     def fail(self, reason: str, *, back: bool) -> None:
-        """With `back`, keep serving the previous configuration; else serve nothing."""
+        """Fail the deployment; with `back` the previous configuration stays in service, else none."""
         self._set("InService" if back else "Failed", reason[:1024])
 
     def gone(self) -> None:
@@ -75,7 +75,7 @@ class Endpoint:
         self._backend.endpoints.pop(self.name, None)
 
     def detail(self) -> dict[str, Any]:
-        """The detail of `SageMaker Endpoint State Change`."""
+        """Return the detail of `SageMaker Endpoint State Change`."""
         kept = self._kept
         found = {
             "EndpointName": kept.endpoint_name,
@@ -96,7 +96,7 @@ class Endpoint:
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     response: Any = SageMakerResponse
     response.create_model = _once(response.create_model, "ModelName", "_models", "model")
     response.create_endpoint_config = _once(
@@ -112,7 +112,7 @@ def mend() -> None:
 
 
 def _once(create: Callable[[Any], ActionResult], field: str, kept: str, kind: str) -> Callable[[Any], ActionResult]:
-    """A name is used once; moto lets a second one take the first one's place."""
+    """Refuse a name that exists; moto overwrites the first resource."""
 
     def create_once(self: Any) -> ActionResult:
         name = json.loads(self.body)[field]
@@ -140,7 +140,7 @@ def _create(create: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResu
 
 
 def _update(self: Any) -> ActionResult:
-    """Serve another configuration once it is healthy; until then the old one serves."""
+    """Deploy another configuration; the old one stays in service until the new one is healthy."""
     given = json.loads(self.body)
     backend = self.sagemaker_backend
     endpoint = _existing(backend, given["EndpointName"])
@@ -179,7 +179,7 @@ def _list_models(self: Any) -> ActionResult:
 
 
 def _add_tags(self: Any, arn: str, tags: list[dict[str, str]]) -> list[dict[str, str]]:
-    """A key that is there already gets the new value; moto keeps both."""
+    """Overwrite the value of an existing key; moto keeps both."""
     resource = self._get_resource_from_arn(arn)
     merged = {tag["Key"]: tag["Value"] for tag in [*resource.tags, *tags]}
     resource.tags = [{"Key": key, "Value": value} for key, value in merged.items()]
@@ -187,7 +187,7 @@ def _add_tags(self: Any, arn: str, tags: list[dict[str, str]]) -> list[dict[str,
 
 
 def _keeping_state(put: Callable[..., Any]) -> Callable[..., Any]:
-    """An alarm that is put again keeps its state; moto begins anew.
+    """Keep the state of an alarm that is put again; moto resets it.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
     """
@@ -203,7 +203,7 @@ def _keeping_state(put: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _validate_instance_type(self: Any, instance_type: str) -> None:
-    """By AWS's own model of the call; moto's list ends years ago."""
+    """Validate by AWS's own model of the call, because moto's list is years old."""
     if instance_type not in _instance_types():
         raise ValidationError(message=f"Value '{instance_type}' at 'instanceType' is no instance type of SageMaker's.")
 

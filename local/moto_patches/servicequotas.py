@@ -1,4 +1,4 @@
-"""Service Quotas: moto has none of SageMaker's. Each kind of instance has the same quota here."""
+"""Service Quotas of SageMaker, which moto lacks. All instance types have the same quota here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moto.servicequotas.models import ServiceQuotasBackend
 from moto.servicequotas.responses import ServiceQuotasResponse
 
 VALUE = 20.0
-# What a quota is of, and the enumeration of botocore that has its instance types.
+# The usage that a quota limits, and botocore's enumeration of its instance types.
 _USES = {
     "transform job usage": "TransformInstanceType",
     "processing job usage": "ProcessingInstanceType",
@@ -20,14 +20,17 @@ _USES = {
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     defaults = ServiceQuotasBackend.list_aws_default_service_quotas
 
     def list_aws_default_service_quotas(self: Any, service_code: str) -> Any:
         return _sagemaker() if service_code == "sagemaker" else defaults(self, service_code)
 
     def list_service_quotas(self: Any) -> str:
-        """https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html"""
+        """Return SageMaker's quotas.
+
+        https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
+        """
         return json.dumps(
             {"Quotas": self.backend.list_aws_default_service_quotas(json.loads(self.body)["ServiceCode"])}
         )

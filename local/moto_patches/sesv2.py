@@ -1,4 +1,4 @@
-"""SES: moto replaces an identity that exists, verifies none, and has no account."""
+"""SES: existing identities are refused, identities can be verified, and there are account details, unlike in moto."""
 
 from __future__ import annotations
 
@@ -21,17 +21,23 @@ class _AlreadyExists(JsonRESTError):  # type: ignore[misc,unused-ignore]
 
 
 def mend() -> None:
-    """Puts the mended operation in moto's place."""
+    """Replace moto's operations with the patched ones."""
     create = SESV2Backend.create_email_identity
 
     def create_email_identity(self: Any, email_identity: str, *given: Any, **named: Any) -> Any:
-        """https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_CreateEmailIdentity.html, Errors."""
+        """Refuse an identity that exists.
+
+        https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_CreateEmailIdentity.html, Errors.
+        """
         if email_identity in self.core_backend.email_identities:
             raise _AlreadyExists(email_identity)
         return create(self, email_identity, *given, **named)
 
     def get_account(self: Any) -> str:
-        """https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.html"""
+        """Return the account's details.
+
+        https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.html
+        """
         return json.dumps({"SendingEnabled": True, "ProductionAccessEnabled": True})
 
     SESV2Backend.create_email_identity = create_email_identity
@@ -40,6 +46,6 @@ def mend() -> None:
 
 
 def verify(identity: str) -> None:
-    """Verify an identity, as its DNS records would."""
+    """Mark an identity as verified, as its DNS records would."""
     core = sesv2_backends[ACCOUNT][REGION].core_backend
     core.email_identities[identity].verified_for_sending_status = True

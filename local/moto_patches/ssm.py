@@ -1,4 +1,4 @@
-"""Parameter Store: AllowedPattern, sizes and `{{` are checked; a deleted name rests for 30 seconds."""
+"""Parameter Store: AllowedPattern, sizes and `{{` are checked; a deleted name can't be used for 30 seconds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _TooSoon(SSMException):  # type: ignore[misc,unused-ignore]
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     put = SimpleSystemManagerBackend.put_parameter
     delete = SimpleSystemManagerBackend.delete_parameter
 
@@ -45,7 +45,7 @@ def mend() -> None:
         tier: str | None = None,
         policies: str | None = None,
     ) -> Any:
-        # Looked up by itself, a name that is not there is there afterwards, without a value.
+        # A direct lookup of a missing name would create it without a value.
         versions = self._parameters.get(name, [])
         earlier = versions[-1] if versions else None
         pattern = allowed_pattern if allowed_pattern is not None else getattr(earlier, "allowed_pattern", None)

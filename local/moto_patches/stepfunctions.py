@@ -25,15 +25,15 @@ from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET
 from local.aws import callers
 from local.clients import any_client
 
-# Where tasks find AWS; set by the local service. Without it moto's own client is used.
+# AWS's endpoint for tasks, set by the local service. Without it, moto's own client is used.
 endpoint: list[str] = []
-# A describe loop that waits half a minute on AWS would be most of a local run.
+# Waits are short, because a poll that waits half a minute on AWS would take most of a local run's time.
 LONGEST_WAIT_SECONDS = 1
 _BRANDS = {"sagemaker": "SageMaker", "ssm": "Ssm", "s3": "S3", "sfn": "Sfn", "dynamodb": "DynamoDb"}
 
 
 def mend() -> None:
-    """Puts the mended parts in moto's place."""
+    """Replace moto's parts with the patched ones."""
     for module in (
         lambda_eval_utils,
         state_task_service_aws_sdk,
@@ -45,7 +45,7 @@ def mend() -> None:
         original = module.boto_client_for
 
         def client_for(region: str, service: str, state_credentials: Any = None, original: Any = original) -> Any:
-            """moto calls everything as one made-up key; on AWS a task has the rights of the machine's role."""
+            """Return a client with the permissions of the machine's role, as on AWS; moto uses one fixed key."""
             if not endpoint:
                 return original(region=region, service=service, state_credentials=state_credentials)
             role = getattr(state_credentials, "role_arn", None)
@@ -67,7 +67,7 @@ def mend() -> None:
     evaluate = StateTaskServiceAwsSdk._eval_service_task
 
     def eval_service_task(self: Any, env: Any, *arguments: Any, **named: Any) -> None:
-        """moto leaves datetime objects in the result, which then isn't JSON unless a ResultSelector drops them."""
+        """Return a result in JSON; moto leaves datetime objects in it, unless a ResultSelector removes them."""
         evaluate(self, env, *arguments, **named)
         env.stack.append(_as_json(env.stack.pop()))
 
@@ -77,7 +77,7 @@ def mend() -> None:
     begin = StepFunctionsParserBackend.start_execution
 
     def start_execution(self: Any, state_machine_arn: str, name: str | None, execution_input: str) -> Any:
-        """moto's interpreter calls an execution without a name None; AWS gives it a UUID."""
+        """Give an execution without a name a UUID, as AWS does; moto's interpreter names it None."""
         return begin(self, state_machine_arn, name or str(uuid.uuid4()), execution_input)
 
     StepFunctionsParserBackend.start_execution = start_execution

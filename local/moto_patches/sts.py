@@ -1,4 +1,4 @@
-"""STS: source identities are kept, and the administrator has a name."""
+"""STS: source identities are stored, and the administrator has a name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SOURCE_IDENTITY = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 
 
 def mend() -> None:
-    """Puts the mended operations in moto's place."""
+    """Replace moto's operations with the patched ones."""
     assume = TokenResponse.assume_role
     identify = TokenResponse.get_caller_identity
 
     def assume_role(self: Any) -> ActionResult:
-        """moto drops SourceIdentity; on AWS it stays with the session, and with those assumed from it."""
+        """Keep SourceIdentity in the session and in sessions assumed from it, as on AWS; moto drops it."""
         given = self._get_param("SourceIdentity")
         caller = callers.current.get()
         inherited = caller.source_identity if caller is not None else None

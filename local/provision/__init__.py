@@ -1,1 +1,1 @@
-"""Make a template's resources: in moto by AWS's own API, or here if moto lacks them."""
+"""Creation of a template's resources: in moto by AWS's API, or here if moto lacks them."""

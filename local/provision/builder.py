@@ -1,4 +1,4 @@
-"""Make the resources of a template in order, each by the function for its type."""
+"""Creation of a template's resources in order, each by the function for its type."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from local.deployment import Deployment
 from local.runtime.function import Place
 from local.template import Made, Resource, Template, TemplateError
 
-# Types that change nothing on one machine, and why.
+# Resource types that have no effect on one machine, and why.
 IGNORED: Mapping[str, str] = {
     "AWS::Logs::LogGroup": "functions log into files",
     "AWS::Logs::MetricFilter": "nobody watches metrics here",
@@ -57,7 +57,7 @@ class Builder:
         return _client(service, self.place.aws_url)
 
     def name(self, resource: Resource, *, longest: int, lower: bool = False) -> str:
-        """A physical name for a resource that the template leaves unnamed: the same at every start."""
+        """Return a physical name for a resource without a name in the template; the same at every start."""
         digest = hashlib.sha256(resource.logical_id.encode()).hexdigest()[:8]
         name = f"promotion-{resource.logical_id[: longest - 20]}-{digest}"
         return name.lower() if lower else name
@@ -71,7 +71,7 @@ MAKERS: dict[str, Maker] = {}
 
 
 def makes(type_: str) -> Callable[[Maker], Maker]:
-    """Registers what makes resources of a type."""
+    """Register the function that makes resources of a type."""
 
     def register(maker: Maker) -> Maker:
         MAKERS[type_] = maker
@@ -81,11 +81,10 @@ def makes(type_: str) -> Callable[[Maker], Maker]:
 
 
 def build(builder: Builder) -> None:
-    """Makes every resource of the template.
+    """Make every resource of the template.
 
     Raises:
-        TemplateError: a resource of a type that is neither known nor on the list of ignored ones, or that refers to what
-            isn't there.
+        TemplateError: a resource's type is neither known nor ignored, or it refers to a missing resource.
     """
     template = builder.template
     for resource in template.resources.values():
@@ -104,7 +103,7 @@ def build(builder: Builder) -> None:
 
 
 class _AnyAttribute(dict[str, Any]):
-    """Attributes of something that wasn't made: each is its name, good enough for a log group's ARN."""
+    """Attributes of a resource that wasn't made: the value of each is its name, enough for a log group's ARN."""
 
     def __contains__(self, key: object) -> bool:
         return True

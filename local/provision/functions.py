@@ -30,7 +30,7 @@ def function(builder: Builder, resource: Resource, properties: dict[str, Any]) -
         retries=_retries(builder, resource),
     )
     builder.deployment.functions[arn] = Function(settings, builder.place, builder.children)
-    # For `aws lambda list-functions` and the like; what runs is the source.
+    # Only for `aws lambda list-functions` and similar calls; functions run from source.
     builder.client("lambda").create_function(
         FunctionName=name,
         Runtime=properties.get("Runtime", "python3.13"),

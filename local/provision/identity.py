@@ -9,7 +9,7 @@ from local import ACCOUNT
 from local.provision.builder import Builder, as_json, makes
 from local.template import Made, Resource, TemplateError
 
-# AWS's own policies that only let something write its logs and traces, which go to files here.
+# AWS's managed policies that only allow writing logs and traces, which are files here.
 _LOGS_ONLY = ("AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess", "AmazonAPIGatewayPushToCloudWatchLogs")
 
 

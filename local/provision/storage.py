@@ -88,7 +88,8 @@ def key(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Mad
         Description=properties.get("Description", ""),
         Policy=as_json(properties.get("KeyPolicy", {})),
     )["KeyMetadata"]
-    # That the account's root may do everything means: IAM policies decide. Statements about others count as they are.
+    # A statement that allows the account's root everything delegates to IAM policies. Statements about others apply
+    # directly.
     others = [
         statement
         for statement in policies.statements(properties.get("KeyPolicy", {}))

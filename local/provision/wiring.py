@@ -106,7 +106,7 @@ def machine(builder: Builder, resource: Resource, properties: dict[str, Any]) ->
 def api(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     api_id = "local0api0"
     builder.deployment.api_id = api_id
-    # The local address answers, in place of one that the template builds from the API's id.
+    # Replaced by the local address: the template builds the address from the API's id.
     builder.template.rewrite(f"https://{api_id}.execute-api.{REGION}.amazonaws.com", builder.http_url)
     return Made(api_id, {"ApiEndpoint": builder.http_url, "ApiId": api_id})
 

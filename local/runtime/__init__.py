@@ -1,1 +1,1 @@
-"""Lambda on one machine: each function in processes of its own, through AWS's own runtime client."""
+"""Lambda on one machine: each function runs in its own processes, by AWS's own runtime client."""

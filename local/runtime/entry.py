@@ -1,4 +1,4 @@
-"""Entry point of a function's process: awslambdaric, in the local time. Started as a script; arguments: handler, clock file."""
+"""Entry point of a function's process: awslambdaric with the local time. A script; arguments: handler, clock file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
 
 
 class _Follower:
-    """Moves this process's time to the offset in a file, before each invocation."""
+    """Set this process's time to the offset in a file, before each invocation."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._offset = 0.0
         self._traveller: Any = time_machine.travel(dt.datetime.now(dt.UTC), tick=True).start()
-        # Travelled time begins to run when it is first asked for, not before: a process kept warm would be late.
+        # time_machine's clock starts at its first read; without this read, the time of a warm process would be late.
         dt.datetime.now(dt.UTC)
 
     def follow(self) -> None:
@@ -31,7 +31,7 @@ class _Follower:
 
 def main() -> None:
     handler, clock_file = sys.argv[1:]
-    # The script's own folder must not lend its modules to the function.
+    # The script's own folder is removed from the path, so that the function can't import from it.
     sys.path[0] = str(Path.cwd())
     follower = _Follower(Path(clock_file))
     follower.follow()

@@ -14,7 +14,7 @@ from local.runtime.function import Outcome, Settings
 
 
 def record(settings: Settings, payload: bytes, outcome: Outcome) -> str:
-    """The record of an event that was given up."""
+    """Return the record of an event that failed permanently."""
     return json.dumps(
         {
             "version": "1.0",

@@ -19,7 +19,7 @@ from local.runtime.runtime_api import Invocation, RuntimeApi
 
 _ENTRY = Path(__file__).with_name("entry.py")
 _START_SECONDS = 60
-# AWS tries an asynchronous event again after one minute and then after two; nobody waits that long here.
+# AWS retries an asynchronous event after one minute and then after two; here the delays are shorter.
 RETRY_SECONDS = (0.5, 1.0)
 log = logging.getLogger("local.functions")
 
@@ -40,7 +40,7 @@ class Settings:
 
     @property
     def module(self) -> str:
-        """`decide` for the handler `lambdas.handlers.decide.handler`: what people call it."""
+        """The handler's module without its package: `decide` for `lambdas.handlers.decide.handler`."""
         return self.handler.split(".")[-2]
 
 
@@ -48,7 +48,7 @@ class Settings:
 class Outcome:
     """Result of an invocation; `error` is None or the kind of failure, as in the header X-Amz-Function-Error.
 
-    `seconds` is how long the handler had it, without the wait for a process: on AWS there would have been another.
+    `seconds` is the handler's time, without the wait for a free process, because AWS would start another one.
     """
 
     payload: bytes
@@ -69,9 +69,9 @@ class Place:
 
 
 class Function:
-    """Invokes its handler in a process with its own role's credentials, one event at a time per process.
+    """Invoke a handler in processes with its role's credentials, one event at a time in each process.
 
-    More processes start while all are busy, as AWS would scale out, up to a small number.
+    If all are busy, more processes are started, as AWS would scale out, up to a small number.
     """
 
     def __init__(self, settings: Settings, place: Place, children: Children) -> None:
@@ -85,13 +85,13 @@ class Function:
         self._stopping = threading.Event()
 
     def warm(self) -> None:
-        """Starts a first process, if there is none, and waits until it takes events."""
+        """Start a first process, if there is none, and wait until it accepts events."""
         process = self._take()
         process.wait_ready()
         self._idle.put(process)
 
     def invoke(self, payload: bytes) -> Outcome:
-        """Runs the handler on `payload`, waiting for a free process if all are busy."""
+        """Run the handler on `payload`; wait for a free process if all are busy."""
         process = self._take()
         outcome = process.run(payload)
         if process.alive:
@@ -108,7 +108,7 @@ class Function:
     def invoke_later(
         self, payload: bytes, on_failure: Callable[[bytes, Outcome], None] | None = None
     ) -> Future[Outcome | None]:
-        """As an asynchronous invocation: tried again on failure, then handed to `on_failure`."""
+        """Invoke asynchronously: retry after a failure, and at last call `on_failure`."""
         return self._background.submit(self._try_repeatedly, payload, on_failure)
 
     def _try_repeatedly(self, payload: bytes, on_failure: Callable[[bytes, Outcome], None] | None) -> Outcome | None:
@@ -203,7 +203,7 @@ class _Process:
         self._api.offer(invocation)
         if not self.alive:
             self._fail_all()
-        # A handler's time counts from when it has the event: importing it first is the machine's time.
+        # A handler's time starts when it gets the event, so that the time of its import doesn't count.
         while not invocation.started.wait(0.2) and not invocation.done.is_set():
             if not self.alive:
                 self._fail_all()

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass
 class Invocation:
-    """One event for one process, and what came of it. `error` is None, or the kind of failure."""
+    """One event for one process, and its result. `error` is None, or the kind of failure."""
 
     payload: bytes
     function_arn: str
@@ -31,7 +31,7 @@ class Invocation:
 
 
 class RuntimeApi:
-    """Hands out invocations one at a time, as AWS does to one execution environment."""
+    """Serve invocations one at a time, as AWS does to one execution environment."""
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[Invocation] = queue.Queue()
@@ -50,7 +50,7 @@ class RuntimeApi:
         self._waiting.put(invocation)
 
     def fail(self, answer: bytes, error: str) -> None:
-        """Ends whatever is waiting or running: the process is gone."""
+        """Fail waiting and running invocations, after the process has ended."""
         for invocation in list(self._current.values()):
             invocation.finish(answer, error)
         while not self._waiting.empty():
@@ -105,6 +105,6 @@ class RuntimeApi:
                     self.close_connection = True
 
             def log_message(self, *args: Any) -> None:
-                """The functions log for themselves."""
+                """Log nothing, because the functions write their own logs."""
 
         return Handler

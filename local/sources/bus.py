@@ -1,4 +1,4 @@
-"""Delivers events that a rule matched to Lambda, Step Functions and SQS, with the rights that the template gave."""
+"""Delivery of events that match a rule to Lambda, Step Functions and SQS, with the permissions in the template."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PLACEHOLDER = re.compile(r"<([A-Za-z0-9_.-]+)>")
 
 
 class Undelivered(Exception):
-    """A target couldn't be reached; the event goes to the target's dead-letter queue if it has one."""
+    """A target can't be reached; the event goes to the target's dead-letter queue, if it has one."""
 
 
 class Bus:
-    """Takes matched events from moto's EventBridge, and delivers them in the background."""
+    """Deliver events that match rules of moto's EventBridge, in the background."""
 
     def __init__(
         self, deployment: Deployment, aws_url: str, woken: Callable[[], None], *, start_machines: bool = True
@@ -42,7 +42,7 @@ class Bus:
         self._workers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="bus")
 
     def deliver(self, rule: Any, target: dict[str, Any], event: dict[str, Any]) -> None:
-        """Starts a delivery; returns at once, as PutEvents does."""
+        """Start a delivery and return at once, as PutEvents does."""
         self._workers.submit(self._deliver, str(rule.arn), dict(target), event)
 
     def stop(self) -> None:
@@ -127,7 +127,7 @@ class Bus:
 
 
 def send(queue_arn: str, text: str, group: str | None = None, attributes: dict[str, Any] | None = None) -> None:
-    """A message from an AWS service into a queue."""
+    """Send a message from an AWS service to a queue."""
     queue = queue_arn.rsplit(":", 1)[-1]
     fifo = {"group_id": group or "events", "deduplication_id": None} if queue.endswith(".fifo") else {}
     sqs_backends[ACCOUNT][REGION].send_message(
@@ -136,7 +136,7 @@ def send(queue_arn: str, text: str, group: str | None = None, attributes: dict[s
 
 
 def target_input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    """Input of a rule's target: the event, a constant, a part, or a filled template."""
+    """Return the input of a rule's target: the event, a constant, a part of the event, or a filled template."""
     if target.get("Input") is not None:
         return str(target["Input"])
     if target.get("InputPath") is not None:
@@ -152,7 +152,7 @@ def target_input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         if name == "aws.events.event.json":
             return json.dumps(event)
         value = values.get(name, "")
-        # Within a string of the template a value goes in bare, elsewhere as JSON.
+        # Inside a string of the template a value is inserted as text, elsewhere as JSON.
         inside_string = template[: match.start()].replace('\\"', "").count('"') % 2 == 1
         if inside_string:
             return json.dumps(value)[1:-1] if isinstance(value, str) else json.dumps(value)
@@ -162,7 +162,7 @@ def target_input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
 
 
 def _at(event: Any, path: str) -> Any:
-    """The value at a simple JSON path: `$`, `$.a.b`, `$.a[0]`."""
+    """Return the value at a simple JSON path: `$`, `$.a.b`, `$.a[0]`."""
     value = event
     for part in re.findall(r"[^.\[\]$]+", path):
         if isinstance(value, list):

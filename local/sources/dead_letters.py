@@ -6,7 +6,7 @@ from typing import Any
 
 
 def undelivered_event(rule_arn: str, target_arn: str, reason: str) -> dict[str, Any]:
-    """The attributes of the message in the dead-letter queue; its body is the event.
+    """Return the attributes of the message in the dead-letter queue; its body is the event.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
     """

@@ -1,4 +1,4 @@
-"""Polls an SQS queue as Lambda's event source mapping does: one group in order, several groups at once."""
+"""Polling of an SQS queue like Lambda's event source mapping: each group in order, several groups at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEFAULT_CONCURRENCY = 2
 
 
 class QueueReader:
-    """Several pollers of one queue; SQS itself keeps a message group to one of them at a time."""
+    """Several pollers of one queue; SQS gives a message group to only one of them at a time."""
 
     def __init__(self, source: EventSource, function: Function, aws_url: str, stopping: threading.Event) -> None:
         self._source = source
@@ -44,7 +44,7 @@ class QueueReader:
             thread.start()
 
     def wake(self) -> None:
-        """Something was put into a queue."""
+        """Wake the pollers, after a message was sent to a queue."""
         for waker in self._wakers:
             waker.set()
 
@@ -79,7 +79,7 @@ class QueueReader:
                     log.exception("polling %s broke", self._queue_url)
 
     def _hand_over(self, client: Any, messages: list[dict[str, Any]]) -> None:
-        """Deletes what the function took; the rest comes back when its visibility timeout ends, then goes to the DLQ."""
+        """Delete processed messages; others return after their visibility timeout, and at last go to the DLQ."""
         payload = {"Records": [self._record(message) for message in messages]}
         outcome = self._function.invoke(json.dumps(payload).encode())
         failed = {message["MessageId"] for message in messages} if outcome.error else set()
@@ -89,7 +89,7 @@ class QueueReader:
             if message["MessageId"] not in failed:
                 client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
             else:
-                # AWS waits the whole visibility timeout, minutes; here a second shows the same.
+                # AWS waits for the whole visibility timeout, which is minutes; here it is a second.
                 client.change_message_visibility(
                     QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=1
                 )

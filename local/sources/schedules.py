@@ -1,4 +1,4 @@
-"""Runs rules that have a schedule, by the local time: advancing the clock makes them due."""
+"""Rules with a schedule, which run by the local time, also after the clock was advanced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOK_SECONDS = 0.5
 
 
 class Scheduler(threading.Thread):
-    """Fires each scheduled rule once whenever its time has passed, however far the clock jumped."""
+    """Start each scheduled rule once when its time has passed, however far the clock was advanced."""
 
     def __init__(self, bus: Bus, stopping: threading.Event) -> None:
         super().__init__(name="schedules", daemon=True)
@@ -57,7 +57,7 @@ class Scheduler(threading.Thread):
 def next_time(expression: str, now: float) -> float:
     """Return when a rule with this schedule is due next, in seconds since 1970.
 
-    Of cron expressions, minutes and hours are read as numbers, lists or `*`; the day fields are taken as every day.
+    In cron expressions, minutes and hours can be numbers, lists or `*`; the day fields always mean every day.
     """
     if match := _RATE.fullmatch(expression):
         return now + int(match[1]) * _SECONDS[match[2]]

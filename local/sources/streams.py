@@ -1,4 +1,4 @@
-"""Reads a DynamoDB stream as Lambda's event source mapping does: filtered, in order, with the function's rights."""
+"""Reading of a DynamoDB stream like Lambda's event source mapping: filtered, in order, with the function's role."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RETRY_SECONDS = 0.5
 
 
 class StreamReader(threading.Thread):
-    """Follows one stream from its beginning; `woken` is set whenever a table was written."""
+    """Read one stream from its beginning; `woken` is set whenever a table was written."""
 
     def __init__(self, source: EventSource, function: Function, aws_url: str, stopping: threading.Event) -> None:
         super().__init__(name=f"stream-{function.settings.module}", daemon=True)
@@ -70,7 +70,7 @@ class StreamReader(threading.Thread):
         return not self._patterns or any(pattern.matches_event(record) for pattern in self._patterns)
 
     def _hand_over(self, records: list[dict[str, Any]]) -> None:
-        """Until the function takes the batch: a stream waits for its slowest record, unless retries are limited."""
+        """Invoke the function until it accepts the batch, or until the limit of retries; later records wait."""
         attempt = 0
         while records and not self._stopping.is_set():
             whole = {"Records": [{**record, "eventSourceARN": self._source.source_arn} for record in records]}
@@ -78,7 +78,7 @@ class StreamReader(threading.Thread):
             failures = _failed_items(outcome.payload) if self._source.reports_item_failures else []
             if outcome.error is None and not failures:
                 return
-            # The records before the first failed one are done.
+            # The records before the first failed one are processed.
             records = records[_first_failed(records, failures) :]
             attempt += 1
             if self._source.retries is not None and 0 <= self._source.retries < attempt:
@@ -91,7 +91,7 @@ class StreamReader(threading.Thread):
         if self._source.failure_destination is None:
             return
         numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
-        # As on AWS, where the records are, but not the records.
+        # As on AWS, the message has the position of the records in the stream, but not the records.
         failed = {
             "requestContext": {
                 "functionArn": self._function.settings.arn,
@@ -109,7 +109,7 @@ class StreamReader(threading.Thread):
 
 
 def _as_delivered(record: dict[str, Any]) -> dict[str, Any]:
-    """boto3 makes dates and bytes of what Lambda delivers as numbers and base64."""
+    """Return a record in Lambda's form, with numbers and base64 instead of boto3's dates and bytes."""
     created = record["dynamodb"].get("ApproximateCreationDateTime")
     if isinstance(created, dt.datetime):
         record["dynamodb"]["ApproximateCreationDateTime"] = created.timestamp()
