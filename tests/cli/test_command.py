@@ -70,6 +70,8 @@ def a_new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # The session of earlier tests has their credentials.
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     service.client.cache_clear()
 
 
