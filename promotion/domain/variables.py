@@ -25,8 +25,9 @@ _WORDS = frozenset(
     )
 )
 _KEYS = frozenset(("api", "access", "secret", "private", "auth", "encryption", "signing"))
-# Names that are written in one word.
-_IN_ONE = re.compile(r"passw|apikey|accesskey|secretkey|token$", re.IGNORECASE)
+# Names that are written in one word, as in PGPASSWORD.
+_IN_ONE = re.compile(r"passw|apikey|accesskey|secretkey", re.IGNORECASE)
+_TOKEN_IN_ONE = re.compile(r"token$", re.IGNORECASE)
 _APART = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 # A model has tokens too: EOS_TOKEN, MAX_TOKEN=512, RETURN_TOKEN=true. These values are no secrets.
 _OF_A_MODEL = re.compile(r"[\d.+-]*|true|false|yes|no|on|off|<[\w|/-]{1,20}>|\[[A-Z]{1,10}\]", re.IGNORECASE)
@@ -44,8 +45,9 @@ def is_secret(name: str, value: str) -> bool:
         return False
     words = [word.lower() for word in _APART.split(name) if word]
     named = not _WORDS.isdisjoint(words) or any(word == "key" and before in _KEYS for before, word in pairwise(words))
-    in_one = _IN_ONE.search(name) is not None
-    named |= ("token" in words or in_one) and _OF_A_MODEL.fullmatch(value) is None
+    named |= _IN_ONE.search(name) is not None
+    token = "token" in words or _TOKEN_IN_ONE.search(name) is not None
+    named |= token and _OF_A_MODEL.fullmatch(value) is None
     return named or _SECRET.search(value) is not None
 
 

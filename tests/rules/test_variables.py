@@ -26,6 +26,8 @@ TOKEN = "hf_" + "a1B2" * 8
         ("apiKey", "k"),
         ("HFTOKEN", "x1"),
         ("DBPASSWORD", "swordfish"),
+        ("PGPASSWORD", "20240101"),
+        ("APIKEY1", "12345"),
         ("HTTP_AUTHORIZATION", "Basic YW5u"),
         ("PIP_INDEX", f"github_pat_{'a1B2' * 8}"),
         ("SLACK", "xoxb-123456789012-abcdef"),
