@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -109,6 +110,39 @@ def test_of_many_groups_that_changed_the_newest_are_asked_for() -> None:
 
     scenario.board(ANN, *others, written=written)
     assert asked == [f"g-{number:02d}" for number in range(MOST_ASKED)]
+
+
+def test_a_filtered_board_asks_for_the_groups_it_shows() -> None:
+    scenario = scenarios.approved()
+    others = [
+        EnvironmentState(group=f"g-{number:02d}", name="dev", live=1, live_since=scenario.now)
+        for number in range(MOST_ASKED)
+    ]
+    asked: list[str] = []
+
+    def written(groups: list[str]) -> dict[str, int]:
+        asked.extend(groups)
+        return dict.fromkeys(groups, 0)
+
+    document = scenario.board(ANN, *others, wanted=GROUP, written=written)
+    assert asked == [GROUP]
+    assert THEN_LIVE in words("board", document)
+
+
+def test_a_version_with_a_problem_is_as_written_in_the_list_as_in_its_cell() -> None:
+    def cursors(sequence: int, groups: list[str]) -> dict[str, int]:
+        return dict.fromkeys(groups, sequence)
+
+    scenario = scenarios.approved()
+    troubled = EnvironmentState(
+        group="g-01", name="dev", live=1, live_since=scenario.now, live_sequence=3, broken_since=scenario.now
+    )
+    for reached in (2, 3):
+        document = scenario.board(ANN, troubled, written=partial(cursors, reached))
+        [row] = [row for row in document["groups"] if row["group"] == "g-01"]
+        [listed] = document["attention"]
+        assert (listed["group"], listed["name"]) == ("g-01", row["environments"][0]["name"])
+        assert listed["written"] is row["environments"][0]["written"] is (reached == 3)
 
 
 def test_a_board_whose_cursors_are_unknown_shows_what_the_ledger_says() -> None:

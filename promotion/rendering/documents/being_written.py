@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from promotion import names
 from promotion.domain.model import EnvironmentState
@@ -12,7 +12,6 @@ from promotion.domain.model import EnvironmentState
 JUST_CHANGED = timedelta(minutes=10)
 # The most groups whose cursors a page reads, the latest changes first; each needs a query.
 MOST_ASKED = 20
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 # Returns Parameter Store's cursor by group: the sequence number of the last event that was written there.
 Written = Callable[[list[str]], Mapping[str, int]]
 
@@ -30,10 +29,8 @@ def cursor_of(applied: Mapping[str, int] | None) -> int | None:
 def just_changed(groups: Mapping[str, Mapping[str, EnvironmentState]], now: datetime) -> list[str]:
     """Return the groups in which a version went live just now, the newest change first."""
     changed = {
-        name: max((s.live_since for s in group.values() if s.live_since), default=_LONG_AGO)
+        name: max(times)
         for name, group in groups.items()
+        if (times := [s.live_since for s in group.values() if s.live_since and now - s.live_since < JUST_CHANGED])
     }
-    newest = sorted(
-        (name for name in changed if now - changed[name] < JUST_CHANGED), key=lambda name: changed[name], reverse=True
-    )
-    return newest[:MOST_ASKED]
+    return sorted(changed, key=lambda name: changed[name], reverse=True)[:MOST_ASKED]

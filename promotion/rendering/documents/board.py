@@ -56,18 +56,14 @@ def board_document(
     wanted, differences = wanted or BoardFilter(), differences or {}
     groups = _by_group(states)
     found = [name for name in groups if _matches(name, groups[name], wanted)]
-    shown = groups if page is None else {**groups, **_by_group(page.states)}
-    changed = just_changed(shown, now)
+    on_page = _by_group(page.states) if page is not None else {}
+    changed = just_changed({**{name: groups[name] for name in found}, **on_page}, now)
     reached = written(changed) if written is not None and changed else {}
-    waiting = [
-        asked
-        for name in found
-        for asked in _waiting(name, groups[name], person, config, links, now, wanted, reached.get(name))
-    ]
-    attention = [cell for name in found for cell in _attention(name, groups[name], person, config, links, now, wanted)]
+    given = (person, config, links, now, wanted)
+    waiting = [asked for name in found for asked in _waiting(name, groups[name], *given, reached.get(name))]
+    attention = [cell for name in found for cell in _attention(name, groups[name], *given, reached.get(name))]
     if page is not None:
-        groups = _by_group(page.states)
-        found = list(groups)
+        groups, found = on_page, list(on_page)
     elif wanted.show == "waiting":
         waits = {asked["group"] for asked in waiting}
         found = [name for name in found if name in waits]
@@ -262,11 +258,12 @@ def _attention(
     links: Links,
     now: datetime,
     wanted: BoardFilter,
+    reached: int | None = None,
 ) -> list[Attention]:
     """List live versions of a group with problems, if the person may roll back."""
     return [
         {
-            **cell_document(state, state.name, config.environment(state.name, name), links, now),
+            **cell_document(state, state.name, config.environment(state.name, name), links, now, reached),
             "group": name,
             "environment": state.name,
             "link": links.model(name),
