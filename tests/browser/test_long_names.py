@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser
 
 from promotion import names
 from promotion.config.loading import Config
@@ -19,11 +19,10 @@ from promotion.domain.people import SYSTEM, Actor, Person, Requester
 from promotion.ledger.events import NewEvent, OpenDifferences
 from promotion.rendering.documents.board import board_document
 from promotion.rendering.documents.board_filter import BoardFilter
-from promotion.rendering.pages import stylesheet
 from tests.browser.conftest import shot
+from tests.browser.made_pages import Shows, showing
 from tests.rules.scenario import CONFIG, LINKS, Scenario, measured, page, registered
 
-ADDRESS = "https://promotion.example.com"
 WIDTHS = (360, 768, 1280)
 # Capitals without a place to break, as wide as letters are.
 GROUP = "WM" * 31 + "W"
@@ -149,7 +148,6 @@ def pages() -> dict[str, str]:
 
 
 PAGES = pages()
-Shows = Callable[[str, int], Page]
 
 # Lines of text, by their boxes. Text that only readers by ear get, and a closed menu's, has none on the screen.
 CUT = """() => {
@@ -185,33 +183,15 @@ CUT = """() => {
 
 @pytest.fixture(scope="module")
 def shows(browser: Browser) -> Iterator[Shows]:
-    contexts = []
-
-    def answer(route: Route) -> None:
-        path = route.request.url.removeprefix(ADDRESS)
-        if path.startswith("/static/"):
-            route.fulfill(body=stylesheet(), content_type="text/css; charset=utf-8")
-        else:
-            route.fulfill(body=PAGES[path.strip("/")], content_type="text/html; charset=utf-8")
-
-    def show(name: str, width: int) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900})
-        contexts.append(context)
-        context.route("**/*", answer)
-        opened = context.new_page()
-        opened.goto(f"{ADDRESS}/{name}", wait_until="load")
-        opened.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
-        return opened
-
-    yield show
-    for context in contexts:
-        context.close()
+    with showing(browser, PAGES) as show:
+        yield show
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", PAGES)
 def test_no_text_is_cut_or_covered(shows: Shows, name: str, width: int) -> None:
-    seen = shows(name, width)
+    seen = shows(name, width=width)
+    seen.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     shot(seen, f"long-{name}-{width}")
     assert seen.evaluate("document.documentElement.scrollWidth") <= width
     assert seen.evaluate(CUT) == []

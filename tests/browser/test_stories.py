@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser
 
 from promotion.domain.model import EnvironmentState
-from promotion.rendering.pages import stylesheet
 from tests.browser.conftest import shot
+from tests.browser.made_pages import Shows, showing
 from tests.browser.test_looking import findings
 from tests.rules import scenarios
 from tests.rules.scenario import ANN, BEGINNING, CONFIG, Scenario, measured, page
-
-ADDRESS = "https://promotion.example.com"
-Shows = Callable[..., Page]
-
 
 MANY_SCRIPTS = ("Ann Adler", "조민서", "יעל כהן", "王小明", "Zoë 🙂 Ångström")
 
@@ -68,30 +64,8 @@ PAGES = {**scenarios.pages(), "board-dozen": many_groups(), "model-versions": ma
 
 @pytest.fixture(scope="module")
 def shows(browser: Browser) -> Iterator[Shows]:
-    """Opens one of PAGES as if it had come from the service."""
-    contexts = {}
-
-    def answer(route: Route) -> None:
-        path = route.request.url.removeprefix(ADDRESS)
-        if path.startswith("/static/"):
-            route.fulfill(body=stylesheet(), content_type="text/css; charset=utf-8")
-        else:
-            route.fulfill(body=PAGES[path.strip("/")], content_type="text/html; charset=utf-8")
-
-    def show(name: str, *, width: int, dark: bool) -> Page:
-        key = (width, dark)
-        if key not in contexts:
-            contexts[key] = browser.new_context(
-                viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
-            )
-            contexts[key].route("**/*", answer)
-        opened = contexts[key].new_page()
-        opened.goto(f"{ADDRESS}/{name}", wait_until="load")
-        return opened
-
-    yield show
-    for context in contexts.values():
-        context.close()
+    with showing(browser, PAGES) as show:
+        yield show
 
 
 @pytest.mark.parametrize("name", PAGES)

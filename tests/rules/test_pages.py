@@ -50,6 +50,8 @@ ALIKE = {
     "request-rejected": "request-first",
     "version-compared": "version",
     "version-revoked": "version",
+    "version-applying": "version",
+    "model-applying": "model",
 }
 
 
