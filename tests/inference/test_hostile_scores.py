@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from inference.scoring.table_constraints import violations
 from inference.scoring.tables import read_table
 from promotion.errors import Invalid
 from promotion.names import BASELINE_PROBLEM, CONSTRAINTS_PROBLEM
+from tests.inference.score_command import score_by_command
 
 HUGE = 10**400
 NUMBERS = ["amount", "1", "2", "3"]
@@ -132,13 +131,9 @@ def test_the_command_scores_beside_a_baseline_that_is_none(tmp_path: Path) -> No
     (tmp_path / "approval.json").write_text("{}")
     written(tmp_path / "o.csv", ["1", "2"])
     written(tmp_path / "i.csv", NUMBERS)
-    subprocess.run(
-        [sys.executable, "-m", "inference", "score", "--outputs", str(tmp_path / "o.csv"), "--inputs",
-         str(tmp_path / "i.csv"), "--approval", str(tmp_path / "approval.json"), "--output", str(tmp_path / "score"),
-         "--task", "regression"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    document = json.loads((tmp_path / "score" / "metrics.json").read_text())
+    document, _ = score_by_command(
+        tmp_path, "--outputs", "o.csv", "--inputs", "i.csv", "--approval", "approval.json", "--task", "regression"
+    )
     assert document["drift_problem"] == "Drift was not measured: baseline: baseline.json is not JSON."
 
 

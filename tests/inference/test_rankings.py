@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from itertools import groupby, permutations
 from pathlib import Path
@@ -21,6 +18,7 @@ from inference.scoring.score import score
 from inference.scoring.table_metrics import Judged
 from inference.scoring.table_score import TableOptions
 from promotion.errors import Invalid
+from tests.inference.score_command import score_by_command
 
 # (query, relevance, score), with scores that are often equal.
 Record = tuple[int, int, float]
@@ -187,13 +185,8 @@ def test_an_unknown_query_column_is_named(tmp_path: Path) -> None:
 def test_the_command_ranks(tmp_path: Path) -> None:
     written(tmp_path / "o.csv", OUTPUTS)
     written(tmp_path / "r.csv", REFERENCES)
-    done = subprocess.run(
-        [sys.executable, "-m", "inference", "score", "--outputs", str(tmp_path / "o.csv"), "--references",
-         str(tmp_path / "r.csv"), "--output", str(tmp_path / "score"), "--task", "ranking", "--query-field", "qid",
-         "--cutoffs", "3,20"],
-        capture_output=True, text=True, check=True,
+    document, printed = score_by_command(
+        tmp_path, "--outputs", "o.csv", "--references", "r.csv", "--task", "ranking", "--query-field", "qid", "--cutoffs", "3,20"
     )  # fmt: skip
-    assert "ndcg_at_20" in done.stdout
-    assert set(json.loads((tmp_path / "score" / "metrics.json").read_text())["metrics"]) == {
-        "ndcg_at_3", "ndcg_at_20", "map", "mrr",
-    }  # fmt: skip
+    assert "ndcg_at_20" in printed
+    assert set(document["metrics"]) == {"ndcg_at_3", "ndcg_at_20", "map", "mrr"}

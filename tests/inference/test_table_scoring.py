@@ -23,6 +23,7 @@ from inference.scoring.table_metrics import binary, calibration_error
 from inference.scoring.table_score import TableOptions
 from inference.scoring.tables import read_table
 from promotion.errors import Invalid
+from tests.inference.score_command import score_by_command
 
 CHANCE = np.random.default_rng(7)
 LABELS = CHANCE.integers(0, 2, 400)
@@ -267,13 +268,9 @@ def test_constraints_beside_the_statistics_reach_the_metrics_of_a_run(tmp_path: 
     (tmp_path / "constraints.json").write_text(json.dumps(CONSTRAINTS))
     written(tmp_path / "today.csv", TODAY)
     written(tmp_path / "o.csv", ["0.9", "0.2", "0.7", "0.1"])
-    subprocess.run(
-        [sys.executable, "-m", "inference", "score", "--outputs", str(tmp_path / "o.csv"), "--inputs",
-         str(tmp_path / "today.csv"), "--baseline", str(tmp_path / "statistics.json"), "--output", str(tmp_path / "score"),
-         "--task", "regression"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    document = json.loads((tmp_path / "score" / "metrics.json").read_text())
+    document, _ = score_by_command(
+        tmp_path, "--outputs", "o.csv", "--inputs", "today.csv", "--baseline", "statistics.json", "--task", "regression"
+    )
     assert document["counts"]["constraint_violations"] == len(document["violations"]) == 5
     assert document["drift"]["amount"] > 0.25
 
@@ -350,15 +347,11 @@ def test_many_lines_take_little_memory(tmp_path: Path) -> None:
 def test_the_command_takes_columns_by_name(tmp_path: Path) -> None:
     written(tmp_path / "o.csv", ["key,price_hat", *(f"{k},{value}" for k, value in enumerate(ANSWERS))])
     written(tmp_path / "r.csv", ["key,price", *(f"{k},{value}" for k, value in enumerate(TARGETS))])
-    done = subprocess.run(
-        [sys.executable, "-m", "inference", "score", "--outputs", str(tmp_path / "o.csv"),
-         "--references", str(tmp_path / "r.csv"),
-         "--output", str(tmp_path / "score"), "--task", "regression", "--prediction-field", "price_hat",
-         "--reference-field", "price", "--id-field", "key"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "rmse" in done.stdout
-    document = json.loads((tmp_path / "score" / "metrics.json").read_text())
+    fields = ("--prediction-field", "price_hat", "--reference-field", "price", "--id-field", "key")
+    document, printed = score_by_command(
+        tmp_path, "--outputs", "o.csv", "--references", "r.csv", "--task", "regression", *fields
+    )
+    assert "rmse" in printed
     assert document["metrics"]["rmse"]["n"] == 300
 
 
