@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,10 +36,12 @@ class Encoded:
 
 
 class Encoder:
-    """A tokenizer with a model's maximum length."""
+    """A tokenizer with a model's maximum length; thread-safe."""
 
     def __init__(self, tokenizer: Any, model: Any) -> None:
         self._tokenizer = tokenizer
+        # A call sets the tokenizer's truncation, so a call on another thread would return another length.
+        self._lock = threading.Lock()
         named = [getattr(model.config, name, None) for name in _POSITIONS]
         limits = [tokenizer.model_max_length, *named, _positions_behind_padding(model)]
         self.longest = min(
@@ -46,22 +49,24 @@ class Encoder:
         )
 
     def beside(self) -> Encoder:
-        """Return a copy with its own tokenizer for another thread, because a tokenizer is not thread-safe."""
+        """Return a copy with its own tokenizer for another thread, so that neither waits for the other."""
         other = copy.copy(self)
-        other._tokenizer = copy.deepcopy(self._tokenizer)
+        with self._lock:
+            other._tokenizer = copy.deepcopy(self._tokenizer)
+        other._lock = threading.Lock()
         return other
 
     def encode(self, texts: Sequence[str], language: str | None = None) -> list[Encoded]:
         """Tokenize each text with special tokens, for the source `language` or, without one, the tokenizer's own."""
-        near = [self._near(text) for text in texts]
-        with self._source(language):
-            return self._encoded(self._tokenizer, [(text,) for text in near], truncation=True)
+        with self._lock, self._source(language):
+            return self._encoded(self._tokenizer, [(self._near(text),) for text in texts], truncation=True)
 
     def encode_pairs(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[Encoded]:
         """Tokenize each premise with its hypothesis; only the premise is truncated."""
-        near = {premise: self._near(premise) for premise in set(premises)}
-        pairs = [(near[premise], hypothesis) for premise, hypothesis in zip(premises, hypotheses, strict=True)]
-        return self._encoded(self._tokenizer, pairs, truncation="only_first")
+        with self._lock:
+            near = {premise: self._near(premise) for premise in set(premises)}
+            pairs = [(near[premise], hypothesis) for premise, hypothesis in zip(premises, hypotheses, strict=True)]
+            return self._encoded(self._tokenizer, pairs, truncation="only_first")
 
     def about(self, text: str) -> int:
         """Estimate the tokens of `text` without tokenizing it, at most the model's maximum."""
@@ -69,7 +74,8 @@ class Encoder:
 
     def fits_as_hypothesis(self, text: str) -> bool:
         """Return True if a hypothesis leaves room for its premise."""
-        return len(self._tokenizer(self._near(text))["input_ids"]) < self.longest - 4
+        with self._lock:
+            return len(self._tokenizer(self._near(text))["input_ids"]) < self.longest - 4
 
     def _encoded(self, tokenizer: Any, inputs: Sequence[tuple[str, ...]], truncation: bool | str) -> list[Encoded]:
         columns = [list(column) for column in zip(*inputs, strict=True)]
