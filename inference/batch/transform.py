@@ -99,16 +99,19 @@ class Worker:
         self._output = data_processing.Path.parse("OutputFilter", settings.output_filter)
 
     def parsed(self, payload: list[bytes | None]) -> Parsed:
-        """Parse and tokenize a payload; None is a line that was too long to read."""
+        """Parse and tokenize a payload, by a second tokenizer; None is a line that was too long to read."""
         return self._pipeline.tokenize_lines([self._prepared(line) for line in payload])
 
     def answer(self, payload: list[bytes | None], parsed: Parsed | None = None) -> Answered:
-        """Return the output lines for one payload; `parsed` is its parsed form, if there is one."""
+        """Return the output lines for one payload; `parsed` is its parsed form, if it was parsed ahead."""
         # A score's last digit can depend on its batch. Clearing the cache makes a payload's answers independent of
         # earlier payloads.
         if isinstance(self._pipeline.task, ZeroShot):
             self._pipeline.task.forget()
-        answered = self._pipeline.answer_parsed(self.parsed(payload) if parsed is None else parsed)
+        if parsed is None:
+            answered = self._pipeline.answer_lines([self._prepared(line) for line in payload])
+        else:
+            answered = self._pipeline.answer_parsed(parsed)
         if self._settings.join_source == "None" and self._output.whole:
             return answered
         counts = answered.run.counts

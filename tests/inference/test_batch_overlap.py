@@ -10,8 +10,9 @@ from typing import IO
 
 import pytest
 
-from inference.batch.transform import Settings, Transform, payloads
+from inference.batch.transform import Settings, Transform, Worker, payloads
 from inference.errors import RecordInvalid
+from inference.models.tokenizing import Encoder
 from inference.records.requests import InferenceRequest
 from inference.tasks.pipeline import Answered, Pipeline
 from inference.tasks.tasks import TextToText
@@ -68,6 +69,25 @@ def test_the_next_payload_is_tokenized_while_one_is_computed(make: Make, source:
 
     assert found == expected
     assert threads == ["model"] * 8
+
+
+def test_what_is_not_tokenized_ahead_needs_no_second_tokenizer(
+    make: Make, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of a large vocabulary takes memory and time to start, in each of several worker processes."""
+    expected = transformed(make, source, tmp_path / "expected.out")
+    copied: list[Encoder] = []
+
+    def copying(encoder: Encoder) -> Encoder:
+        copied.append(encoder)
+        return encoder
+
+    monkeypatch.setattr(Encoder, "beside", copying)
+
+    answered = Worker(make(), Settings()).answer(list(source.read_bytes().splitlines()))
+
+    assert answered.lines == expected
+    assert copied == []
 
 
 def test_a_text_that_cannot_be_tokenized_is_the_error_of_its_record(make: Make, source: Path, tmp_path: Path) -> None:
