@@ -211,7 +211,7 @@ class LocalService:
             if self._process is not None and self._process.poll() is not None:
                 raise LocalServiceFailed(f"The local service ended:\n{self.output}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"Not within {seconds:.0f} s.\n{self.output[-2000:]}")
+                raise TimeoutError(f"Not within {seconds:.0f} s.\n{self.output[-2000:]}\n{self._last_lines()}")
             time.sleep(0.05)
         return value
 
@@ -220,6 +220,11 @@ class LocalService:
         return "".join(
             path.read_text(errors="replace") for path in sorted((self.home / "logs").glob(f"{function}.log"))
         )
+
+    def _last_lines(self) -> str:
+        """Return the end of each function's log."""
+        logs = sorted((self.home / "logs").glob("*.log"))
+        return "\n".join(f"{path.name}: …{path.read_text(errors='replace')[-1000:]}" for path in logs)
 
     def _is_up(self) -> bool:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,10 +47,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def cold_start() -> Iterator[None]:
-    """Have functions read the environment of this test, and none of the test before."""
+    """Leave the next test what a new process has: nothing cached by the product, and the environment as it was."""
+    before = dict(os.environ)
     yield
-    if (module := sys.modules.get("lambdas.shared.variables")) is not None:
-        module.variables.cache_clear()
+    for name in {*before, *os.environ} - {"PYTEST_CURRENT_TEST"}:
+        if (value := before.get(name)) is None:
+            os.environ.pop(name, None)
+        elif os.environ.get(name) != value:
+            os.environ[name] = value
+    for clear in _caches():
+        clear()
+
+
+_seen: dict[str, list[Callable[[], None]]] = {}
+
+
+def _caches() -> Iterator[Callable[[], None]]:
+    """Yield what clears each cached function of the product that is imported; a module is searched once."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("promotion.", "lambdas.", "inference.")):
+            if name not in _seen:
+                cached = [each for each in vars(module).values() if hasattr(each, "cache_clear")]
+                _seen[name] = [each.cache_clear for each in cached if not isinstance(each, type)]
+            yield from _seen[name]
 
 
 @pytest.fixture(scope="session")

@@ -120,6 +120,15 @@ def test_a_resource_of_an_unknown_type_is_refused_by_name(tmp_path: Path) -> Non
     assert left_of(tmp_path) == []
 
 
+def test_a_wait_that_is_over_shows_the_end_of_each_log(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "sweep.log").write_text("begun\n" * 500 + "swept")
+    service = LocalService(ports=Ports(), home=tmp_path)
+    with pytest.raises(TimeoutError, match=r"(?s)^Not within 0 s.*sweep\.log: ….{995}swept$"):
+        service.wait_for(lambda: None, seconds=0)
+
+
 def test_it_says_where_to_look_and_how_to_begin(service: LocalService) -> None:
     # It answers before it has said everything.
     service.wait_for(lambda: "Ctrl-C ends it" in service.output)
