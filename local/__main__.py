@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import logging
 import os
@@ -50,6 +51,7 @@ def main() -> int:
     )
     for chatty in ("botocore", "boto3", "werkzeug", "urllib3", "moto"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    faulthandler.register(signal.SIGUSR1, file=(home / "stacks.log").open("w"))
     for ending in _ENDINGS:
         signal.signal(ending, _end)
     host: Host | None = None

@@ -37,6 +37,7 @@ T = TypeVar("T")
 # Long time limits, because a busy machine may need ten times as long as an idle one; they cost nothing if all is well.
 _START_SECONDS = 600.0
 _STOP_SECONDS = 120.0
+_STACKS_SECONDS = 2
 _ANSWER_SECONDS = 60.0
 
 
@@ -140,6 +141,11 @@ class LocalService:
             try:
                 self._process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
+                # It writes the stacks of its threads, which show what it waits for.
+                self._process.send_signal(signal.SIGUSR1)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_STACKS_SECONDS)
+                print(f"The local service did not end:\n{self._last_lines()}", file=sys.stderr)
                 self._process.kill()
                 self._process.wait()
             if self._process.stdout is not None:
@@ -222,8 +228,8 @@ class LocalService:
         )
 
     def _last_lines(self) -> str:
-        """Return the end of each function's log."""
-        logs = sorted((self.home / "logs").glob("*.log"))
+        """Return the end of each log: of the service, of its functions, and of its threads' stacks if they were written."""
+        logs = [*sorted(self.home.glob("*.log")), *sorted((self.home / "logs").glob("*.log"))]
         return "\n".join(f"{path.name}: …{path.read_text(errors='replace')[-1000:]}" for path in logs)
 
     def _is_up(self) -> bool:

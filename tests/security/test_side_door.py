@@ -186,11 +186,11 @@ def test_a_report_is_the_callers_by_arn_and_asks_for_the_next_environment(attack
 
 
 def test_a_reporter_puts_events_under_their_own_source_alone(attacked: Attacked) -> None:
-    attacked.register("told")
-    attacked.took(attacked.decide("told:1:dev:1", ANN))
-    attacked.applied("told:1:dev:1")
-    key = "told/dev/mine/score/metrics.json"
-    report = {"model_package_group": "told", "model_package_version": 1, "environment": "dev"}
+    attacked.register("untold")
+    attacked.took(attacked.decide("untold:1:dev:1", ANN))
+    attacked.applied("untold:1:dev:1")
+    key = "untold/dev/mine/score/metrics.json"
+    report = {"model_package_group": "untold", "model_package_version": 1, "environment": "dev"}
     attacked.aws("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps({**report, "rougeL": 0.8}).encode())
     detail = {**report, "run_id": "mine", "status": "Completed", "metrics_uri": f"s3://{BUCKET}/{key}"}
 
@@ -201,8 +201,8 @@ def test_a_reporter_puts_events_under_their_own_source_alone(attacked: Attacked)
     with pytest.raises(ClientError, match="AccessDenied"):
         put("promotion.inference")
     put("promotion.report")
-    attacked.wait_for(lambda: [each for each in events(attacked, "told") if each["environment"] == "test"])
-    assert attacked.read(attacked.link("told:1:test:1"))["evidence"]["reported_by"] == "account 123456789012"
+    attacked.wait_for(lambda: [each for each in events(attacked, "untold") if each["environment"] == "test"])
+    assert attacked.read(attacked.link("untold:1:test:1"))["evidence"]["reported_by"] == "account 123456789012"
 
 
 def test_a_run_of_what_was_never_registered_is_nothing(attacked: Attacked) -> None:
