@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from promotion.client.folder_artifact import is_folder
-from promotion.client.image_address import repository
+from promotion.client.image_address import is_image, repository
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.domain.model import Container
 from promotion.errors import Invalid
@@ -80,6 +80,11 @@ def variables(container: LiveContainer, model: LiveModel, *, place: str = "conta
     if problem := _too_many(found):
         raise Invalid(f"{place}.environment", problem)
     return found
+
+
+def brings_code(containers: Sequence[Container], own_image: str) -> bool:
+    """Return True if a container has an image other than `own_image`; False if that is unknown (empty)."""
+    return bool(own_image) and not all(is_image(each.image, own_image) for each in containers)
 
 
 def unservable(containers: Sequence[Container]) -> str:

@@ -1,7 +1,7 @@
 """Random lives of models, against a small reference that knows only what must hold.
 
 Hypothesis registers, votes, measures, rolls back, revokes, adopts, lets time pass, bypasses and kills projections, over several
-groups, versions and environments; after every step the invariants of DESIGN.md are looked at.
+groups, versions and environments; every invariant of this file is checked after each step.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
-from promotion.client.image_address import is_image
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import Container, Evidence, Package, VersionState
+from promotion.domain.sagemaker_model import brings_code
 from promotion.domain.variables import changed, shown
 from promotion.formatting import iso, one_line, readable, size
 
@@ -77,7 +77,7 @@ def package_document(
     return {
         "arn": package.arn,
         "containers": [_container(container) for container in package.containers],
-        "is_code": bool(own_image) and not all(is_image(each.image, own_image) for each in package.containers),
+        "is_code": brings_code(package.containers, own_image),
         "size": sum(container.size for container in package.containers),
         "files": sum(container.files for container in package.containers),
         "content_types": list(package.content_types),
