@@ -19,6 +19,7 @@ from local.runtime.runtime_api import Invocation, RuntimeApi
 
 _ENTRY = Path(__file__).with_name("entry.py")
 _START_SECONDS = 60
+_LOOK_SECONDS = 0.2
 # AWS retries an asynchronous event after one minute and then after two; here the delays are shorter.
 RETRY_SECONDS = (0.5, 1.0)
 log = logging.getLogger("local.functions")
@@ -201,35 +202,24 @@ class _Process:
     def run(self, payload: bytes) -> Outcome:
         invocation = Invocation(payload, self._settings.arn, self._settings.timeout_seconds)
         self._api.offer(invocation)
-        if not self.alive:
-            self._fail_all()
-        # A handler's time starts when it gets the event, so that the time of its import doesn't count.
-        while not invocation.started.wait(0.2) and not invocation.done.is_set():
+        while not invocation.done.wait(_LOOK_SECONDS):
+            # A handler's time starts when it takes the event, so that the time of its import doesn't count.
             if not self.alive:
-                self._fail_all()
-        began = time.monotonic()
-        if not invocation.done.wait(self._settings.timeout_seconds):
-            self._children.stop(self._process, grace_seconds=0)
-            return Outcome(
-                _error(
-                    "Sandbox.Timedout",
+                reason = f"the process of {self._settings.handler} ended, {describe(self._process)}"
+                invocation.finish(self._api.init_error or _error("Runtime.ExitError", reason), "Unhandled")
+            elif invocation.began is not None and time.monotonic() - invocation.began > self._settings.timeout_seconds:
+                self._children.stop(self._process, grace_seconds=0)
+                reason = (
                     f"RequestId: {invocation.request_id} Error: Task timed out after "
-                    f"{self._settings.timeout_seconds:.2f} seconds",
-                ),
-                "Unhandled",
-                time.monotonic() - began,
-            )
-        return Outcome(invocation.answer, invocation.error, time.monotonic() - began)
+                    f"{self._settings.timeout_seconds:.2f} seconds"
+                )
+                invocation.finish(_error("Sandbox.Timedout", reason), "Unhandled")
+        return Outcome(invocation.answer, invocation.error, time.monotonic() - (invocation.began or time.monotonic()))
 
     def _watch(self) -> None:
         self._process.wait()
         self._children.stop(self._process, grace_seconds=0)
-        self._fail_all()
         self._api.close()
-
-    def _fail_all(self) -> None:
-        reason = f"the process of {self._settings.handler} ended, {describe(self._process)}"
-        self._api.fail(self._api.init_error or _error("Runtime.ExitError", reason), "Unhandled")
 
 
 def _error(kind: str, message: str) -> bytes:

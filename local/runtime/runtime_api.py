@@ -13,7 +13,10 @@ from typing import Any
 
 @dataclass
 class Invocation:
-    """One event for one process, and its result. `error` is None, or the kind of failure."""
+    """One event for one process, and its result.
+
+    `began` is the time.monotonic at which the process took it; `error` is None, or the kind of failure.
+    """
 
     payload: bytes
     function_arn: str
@@ -21,7 +24,7 @@ class Invocation:
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     answer: bytes = b""
     error: str | None = None
-    started: threading.Event = field(default_factory=threading.Event)
+    began: float | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
     def finish(self, answer: bytes, error: str | None) -> None:
@@ -49,13 +52,6 @@ class RuntimeApi:
     def offer(self, invocation: Invocation) -> None:
         self._waiting.put(invocation)
 
-    def fail(self, answer: bytes, error: str) -> None:
-        """Fail waiting and running invocations, after the process has ended."""
-        for invocation in list(self._current.values()):
-            invocation.finish(answer, error)
-        while not self._waiting.empty():
-            self._waiting.get_nowait().finish(answer, error)
-
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -69,7 +65,7 @@ class RuntimeApi:
                 api.ready.set()
                 invocation = api._waiting.get()
                 api._current[invocation.request_id] = invocation
-                invocation.started.set()
+                invocation.began = time.monotonic()
                 deadline_ms = int((time.time() + invocation.timeout_seconds) * 1000)
                 self._answer(
                     200,

@@ -1,0 +1,71 @@
+"""A function of the local service: what ends or is too slow fails, by name, and the next event has another process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.children import Children
+from local.runtime.function import Function, Place, Settings
+
+HANDLER = """
+import os, time
+
+def handler(event, context):
+    if event == "end":
+        os.kill(os.getpid(), 9)
+    if event == "sleep":
+        time.sleep(600)
+    return [event, os.getpid()]
+"""
+
+
+@pytest.fixture
+def children() -> Iterator[Children]:
+    children = Children()
+    yield children
+    children.stop_all()
+
+
+@pytest.fixture
+def function(children: Children, tmp_path: Path) -> Function:
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "module.py").write_text(HANDLER)
+    (tmp_path / "clock").write_text("0.0")
+    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "aws_session_token": "test"}
+    place = Place(tmp_path, tmp_path / "logs", tmp_path / "clock", "http://127.0.0.1:9", lambda *_: credentials)
+    settings = Settings(
+        name="f", arn="arn:aws:lambda:us-east-1:123456789012:function:f", handler="pkg.module.handler",
+        role_arn="arn:aws:iam::123456789012:role/f", timeout_seconds=1, memory_mb=128, environment={},
+    )  # fmt: skip
+    return Function(settings, place, children)
+
+
+def invoke(function: Function, event: str) -> tuple[Any, str | None]:
+    outcome = function.invoke(json.dumps(event).encode())
+    return json.loads(outcome.payload), outcome.error
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "says"),
+    [("end", "Runtime.ExitError", "pkg.module.handler ended"), ("sleep", "Sandbox.Timedout", "after 1.00 seconds")],
+)
+def test_an_event_that_no_process_answers_fails(function: Function, event: str, kind: str, says: str) -> None:
+    (first, before), _ = invoke(function, "x")
+    failed, error = invoke(function, event)
+    assert (failed["errorType"], error) == (kind, "Unhandled")
+    assert says in failed["errorMessage"]
+    (second, after), error = invoke(function, "y")
+    assert (first, second, error) == ("x", "y", None)
+    assert before != after
+
+
+def test_a_handler_that_is_not_there_fails_as_it_starts(function: Function, tmp_path: Path) -> None:
+    (tmp_path / "pkg" / "module.py").write_text("raise ValueError('broken as it starts')")
+    failed, error = invoke(function, "x")
+    assert error == "Unhandled"
+    assert "broken as it starts" in failed["errorMessage"]
