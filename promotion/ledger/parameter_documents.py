@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from promotion import names
-from promotion.client.live_record import SCHEMA, readable, signed_bytes
+from promotion.client.live_record import SCHEMA, read_json, readable, signed_bytes
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState, Package, VersionState
 from promotion.ledger.events import Event
@@ -73,7 +73,7 @@ def fits_a_parameter(package: Package) -> bool:
 def same_record(found: str, wanted: dict[str, object]) -> bool:
     """Return True if a live parameter's value is signed and equal to `wanted`."""
     try:
-        record = json.loads(found)
+        record = read_json(found)
     except ValueError:
         return False
     return isinstance(record, dict) and bool(record.get("signature")) and records_agree(record, wanted)

@@ -113,11 +113,18 @@ def test_the_documented_line_is_the_printed_one(tamper: Callable[[FakeService], 
     assert f"| `{re.sub('[0-9a-f]{64}', '…', fake.lines()[0])}` |" in document
 
 
-@pytest.mark.parametrize("history", [lambda found: found[:-1], lambda found: "none"])
-def test_a_damaged_history_is_not_archived_until_it_is_repaired(history: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda found: json.dumps({**found, "history": found["history"][:-1]}),
+        lambda found: json.dumps({**found, "history": "none"}),
+        lambda found: json.dumps({**found, "history": [{"sequence": found["last"], "reason": "\ud800"}]}),
+        lambda found: "[" * 4000,
+    ],
+)
+def test_a_damaged_history_is_not_archived_until_it_is_repaired(damaged: Callable[[Any], str]) -> None:
     fake = climbed(6, CONFIG)
-    document = json.loads(fake.ssm.values[f"{VERSIONS}/1"])
-    fake.ssm.values[f"{VERSIONS}/1"] = json.dumps({**document, "history": history(document["history"])})
+    fake.ssm.values[f"{VERSIONS}/1"] = damaged(json.loads(fake.ssm.values[f"{VERSIONS}/1"]))
     fake.config = KEPT
     fake.measure(6, "dev", run="next")
     assert fake.project() == []

@@ -181,6 +181,17 @@ def test_only_what_changed_is_sent(fake: FakeService) -> None:
     assert update == {"ModelPackageArn": arn, "CustomerMetadataProperties": {"dev": names.SUPERSEDED}}
 
 
+@pytest.mark.parametrize(
+    "value", ['{"signature": "x", "a": "\\ud800"}', "[" * 4000, '{"signature": "x", "signature": "y"}', "{"]
+)
+def test_a_hostile_live_parameter_does_not_stop_a_revocation(fake: FakeService, value: str) -> None:
+    parameter = names.live_parameter(PREFIX, GROUP, "dev")
+    fake.ssm.values[parameter] = value
+    fake.revoke(1)
+    assert fake.project() == []
+    assert json.loads(fake.ssm.values[parameter])["revoked"] is True
+
+
 def test_a_package_deleted_from_the_registry_does_not_hold_its_group_up(fake: FakeService) -> None:
     fake.project()
     fake.promote(2, to="dev")

@@ -6,7 +6,6 @@ between, the history is in both places, and the next try deletes the parameters.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from promotion import names
 from promotion.aws.parameter_store.archive import Archive, KeptIndex
 from promotion.aws.parameter_store.stored_parameters import read_below, read_pages
+from promotion.client.live_record import read_json
 from promotion.domain.model import VersionState
 from promotion.errors import IntegrityError
 from promotion.ledger.archive import (
@@ -145,7 +145,7 @@ class Archiving:
         try:
             past = list(self._archive.history(named).history) if named is not None else []
             pages = {page_number(name): value for name, value in below.items() if is_page(name, base)}
-            document = json.loads(below[base])
+            document = read_json(below[base])
             newer = read_pages(pages, pages_of(document), tolerant=named is not None) + list(document["history"])
             entries = joined_entries(past, newer)
         except (IntegrityError, KeyError, ValueError, TypeError, AttributeError):

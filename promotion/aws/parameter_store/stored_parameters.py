@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from promotion.client.live_record import read_json
 from promotion.ledger.comparing import is_page, page_number
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def read_pages(pages: Mapping[int, str], numbers: range, *, tolerant: bool) -> l
         ValueError: a page is no JSON.
     """
     wanted = [number for number in numbers if number in pages or not tolerant]
-    return [found for number in wanted for found in json.loads(pages[number])]
+    return [found for number in wanted for found in read_json(pages[number])]
 
 
 def history_pages(client: Parameters, base: str) -> dict[int, str]:
