@@ -122,6 +122,9 @@ def problems(found: Bundle, holds: Callable[[bytes, str], bool]) -> list[str]:
         for event in decisions
         if event.policy_digest != text_digest(found.policy)
     ]
+    # The votes are compared with what the registration and the requests before them have.
+    if next((event.kind for event in events if event.version == version), "") != names.MODEL_REGISTERED:
+        wrong.append(f"it does not begin with the registration of v{version}")
     if not wrong:
         wrong += _shown(events, version, environment)
     return wrong

@@ -94,6 +94,14 @@ def test_a_forged_bundle_proves_nothing(fake: FakeService, forgery: Callable[[Bu
     assert any(said in problem for problem in problems), problems
 
 
+@pytest.mark.parametrize("left_out", [1, 2, 5])
+def test_a_bundle_without_its_registration_proves_nothing(fake: FakeService, left_out: int) -> None:
+    found = decision_export.bundle(fake.asked(2, "prod"), fake.events())
+    without = replace(found, events=found.events[left_out:])
+    [problem] = decision_export.problems(without, fake.signer.holds)
+    assert "does not begin with the registration of v2" in problem
+
+
 def test_evidence_other_than_what_was_shown_is_told(fake: FakeService) -> None:
     """The service itself, lying about what was shown: the signature holds, the digest doesn't."""
     fake.register(3)
