@@ -81,6 +81,8 @@ def resolve(
     cached = _cache.get(key)
     if cache_seconds > 0 and cached and not artifact and time.monotonic() - cached[0] < cache_seconds:
         _refuse_older(name, cached[1].sequence, minimum)
+        if remember is not None:
+            seen_sequences.remember(remember, name, cached[1].sequence)
         return cached[1]
     try:
         value = ssm.get_parameter(Name=name)["Parameter"]["Value"]

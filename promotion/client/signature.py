@@ -16,20 +16,28 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 
-@lru_cache(maxsize=32)
 def public_keys(source: str) -> tuple[EllipticCurvePublicKey, ...]:
     """The keys in a PEM, or in a file of PEMs; several while a rotation lasts.
+
+    A file is read each time, so that a rotation reaches processes that run for long.
 
     Raises:
         Invalid: it can't be read, or holds no key of this kind.
     """
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
     try:
         text = source if "-----BEGIN" in source else Path(source).read_text(encoding="ascii")
     except OSError as error:
         raise Invalid(names.PUBLIC_KEY, f"{source} can't be read: {error.strerror}.") from None
+    except ValueError:
+        raise Invalid(names.PUBLIC_KEY, f"{source} is no public key in PEM form.") from None
+    return _keys_in(text)
+
+
+@lru_cache(maxsize=32)
+def _keys_in(text: str) -> tuple[EllipticCurvePublicKey, ...]:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     end = "-----END PUBLIC KEY-----"
     try:
         found = [load_pem_public_key((part + end).encode()) for part in text.split(end)[:-1]]

@@ -59,6 +59,14 @@ def test_a_revocation_is_remembered_too(fake: FakeService, resolved: Callable[[]
         resolved()
 
 
+def test_a_cached_answer_is_remembered_too(fake: FakeService, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"public_key": fake.signer.public_key, "prefix": PREFIX, "ssm": fake.ssm}
+    kept = tmp_path / "seen.json"
+    sequence = resolve(GROUP, "dev", **given).sequence
+    assert resolve(GROUP, "dev", cache_seconds=3600, remember=kept, **given).sequence == sequence
+    assert seen(kept, LIVE) == sequence
+
+
 def test_a_forged_record_is_not_remembered(fake: FakeService, resolved: Callable[[], int], tmp_path: Path) -> None:
     assert resolved() == 1
     kept = (tmp_path / "kept" / "seen.json").read_bytes()
