@@ -13,6 +13,7 @@ from promotion.formatting import one_line
 MOST_CLASSES = 10
 MOST_POINTS = 60
 LONGEST_LABEL = 40
+# Up to this, a float counts exactly.
 LARGEST_COUNT = 1 << 53
 _ROC = "receiver_operating_characteristic_curve"
 

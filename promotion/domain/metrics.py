@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
 
-from promotion.domain.curves import read_confusion, read_roc
+from promotion.domain.curves import LARGEST_COUNT, read_confusion, read_roc
 from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid
 from promotion.formatting import listed, one_line
@@ -22,7 +23,6 @@ DEEPEST = 4
 LONGEST_NAME = 120
 LONGEST_TEXT = 200
 LONGEST_PROBLEM = 400
-LARGEST_COUNT = 1 << 53
 MOST_UNREAD = 3
 
 
@@ -88,13 +88,13 @@ def read_metrics(document: object) -> dict[str, Metric]:
             found[_name(name)] = Metric(value=written)
         elif isinstance(value, Mapping) and isinstance(value.get("value"), int | float | str):
             found[_name(name)] = _metric(value)
-    return dict(list(found.items())[:MOST_METRICS])
+    return found
 
 
 def _fitting(part: str, values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the first entries of a part that fit into its limit."""
+    """Return the first entries of a part that fit into its limits."""
     room, kept = ROOM[part], dict[str, Value]()
-    for name, value in values.items():
+    for name, value in islice(values.items(), MOST_METRICS):
         room -= len(msgspec.json.encode({name: value}))
         if room < 0:
             break
@@ -105,7 +105,8 @@ def _fitting(part: str, values: Mapping[str, Value]) -> dict[str, Value]:
 def evidence_of(document: object, **known: Any) -> Evidence:
     """Read evidence from a metrics document.
 
-    Parts of a wrong type are left out, and each part is cut to its own size limit; the evidence's `problem` reports this.
+    Parts and values of a wrong type are left out, and each part is cut to its own limits. The evidence's `problem` names
+    the parts that were cut, and a measure of drift that is not a number.
 
     Raises:
         Invalid: the document is not a JSON object.
@@ -116,19 +117,22 @@ def evidence_of(document: object, **known: Any) -> Evidence:
     def numbers(field: str) -> dict[str, float]:
         part = document.get(field)
         read = {_name(key): number_of(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
-        return {key: value for key, value in list(read.items())[:MOST_METRICS] if value is not None}
+        return {key: value for key, value in read.items() if value is not None}
 
     drift, engine = document.get("drift"), document.get("engine")
     parts["counts"] = {key: int(value) for key, value in numbers("counts").items() if abs(value) <= LARGEST_COUNT}
     parts |= {name: numbers(name) for name in ("latency_ms", "throughput", "drift")}
     parts["engine"] = _scalars(engine) if isinstance(engine, Mapping) else {}
     kept = {name: _fitting(name, part) for name, part in parts.items()}
-    # If a drift measure is not a number or doesn't fit, the others must not be taken for a result without drift.
-    if not isinstance(drift, Mapping) or len(kept["drift"]) < len(drift):
-        kept["drift"] = {}
     cut = [name for name, part in parts.items() if len(kept[name]) < len(part)]
+    # If a drift measure is not a number or doesn't fit, the others must not be taken for a result without drift.
+    measures = drift if isinstance(drift, Mapping) else {}
+    if len(kept["drift"]) < len(measures):
+        kept["drift"] = {}
+    no_number = [one_line(str(key), 60) for key, value in measures.items() if number_of(value) is None][:1]
     said = (
         known.get("problem") or unread(document) or _drift_problem(document),
+        f"drift is not kept, because {no_number[0]} is not a number" if no_number else "",
         f"the document has more than is kept of {listed(cut)}" if cut else "",
     )
     known |= {"problem": "; ".join(filter(None, said)), **kept}
@@ -166,10 +170,9 @@ def _metric(value: Mapping[str, object]) -> Metric:
 def _scalars(part: Mapping[str, object]) -> dict[str, object]:
     """Return plain values by name, with long text truncated."""
     found = {_name(key): value for key, value in part.items() if isinstance(value, str | int | float)}
-    kept = list(found.items())[:MOST_METRICS]
     return {
         key: value[:LONGEST_TEXT] if isinstance(value, str) else value
-        for key, value in kept
+        for key, value in found.items()
         if isinstance(value, str | bool) or _finite(value) is not None
     }
 

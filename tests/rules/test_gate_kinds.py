@@ -70,7 +70,20 @@ def test_drift_that_is_missing_or_no_number_shuts_the_gate(drift: dict[str, floa
 
 def test_one_measure_of_drift_that_is_no_number_leaves_none() -> None:
     document = json.loads('{"metrics": {}, "drift": {"length_psi": 0.1, "vocabulary_psi": NaN}}')
-    assert evidence_of(document, source="inference").drift == {}
+    found = evidence_of(document, source="inference")
+    assert (found.drift, found.problem) == ({}, "drift is not kept, because vocabulary_psi is not a number")
+
+
+@pytest.mark.parametrize("part", ["metrics", "counts", "engine"])
+def test_a_part_of_too_many_entries_is_named_and_its_first_ones_stay(part: str) -> None:
+    found = evidence_of({part: {f"n{number}": 1 for number in range(201)}}, source="inference")
+    kept = getattr(found, part)
+    assert (len(kept), next(iter(kept)), found.problem) == (200, "n0", f"the document has more than is kept of {part}")
+
+
+def test_drift_of_too_many_columns_is_named_and_none_stays() -> None:
+    found = evidence_of({"drift": {f"n{number}": 1 for number in range(201)}}, source="inference")
+    assert (found.drift, found.problem) == ({}, "the document has more than is kept of drift")
 
 
 @pytest.mark.parametrize(

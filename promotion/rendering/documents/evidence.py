@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from promotion.domain.curves import LARGEST_COUNT
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
-from promotion.domain.metrics import LARGEST_COUNT, name_in, number_of
+from promotion.domain.metrics import name_in, number_of
 from promotion.domain.model import Evidence, Metric, Request
 from promotion.formatting import ELLIPSIS, change, counted, iso, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
