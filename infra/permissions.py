@@ -53,9 +53,7 @@ class Permissions:
 
     def append_to_ledger(self) -> iam.PolicyStatement:
         """Put and update, never delete; a transaction is authorised by the actions of its items."""
-        return allow(
-            ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"], [self._store.ledger.table_arn]
-        )
+        return allow(["dynamodb:PutItem", "dynamodb:UpdateItem"], [self._store.ledger.table_arn])
 
     def read_projections(self) -> iam.PolicyStatement:
         return allow(["dynamodb:Query"], [self._store.projections.table_arn])
