@@ -28,8 +28,8 @@ def sentence(event: Event) -> str:
             if not problem:
                 return f"the artifact of {what} was read and hashed"
             return f"the artifact of {what} could not be hashed: {problem}"
-        case payloads.ApprovalRequested():
-            return f"{what} was requested for {event.environment}"
+        case payloads.ApprovalRequested(changed=changed):
+            return f"{what} was requested for {event.environment}{_quoted(changed)}"
         case payloads.ApproverReminded():
             return f"the approvers of {event.environment} were reminded of {what}"
         case payloads.DecisionRecorded(verdict=verdict):

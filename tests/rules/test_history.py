@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from promotion import names
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import Head
 from promotion.domain.people import SYSTEM, Actor
@@ -31,6 +32,7 @@ from promotion.ledger.events import (
 from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry, seal
 from promotion.ledger.payloads import PAYLOADS
 from promotion.rendering.sentences import sentence
+from promotion.workflows import decisions
 from tests.fakes import ANN, BEGINNING, GROUP, FakeService
 from tests.memory import LocalSigner
 
@@ -200,3 +202,12 @@ def test_every_kind_reads_like_a_story(kind: str) -> None:
     said = sentence(event)
     assert not said.startswith(kind), "it has a sentence of its own"
     assert len(said.split()) >= 3
+
+
+def test_a_version_that_is_asked_again_has_the_note_of_what_changed_in_its_history() -> None:
+    fake = FakeService()
+    fake.register(1)
+    fake.decide(1, "dev", verdict=names.REJECTED)
+    decisions.ask_again(fake.asked(1, "dev"), ANN, "Names are masked now.", context=fake.context)
+    requests = [sentence(event) for event in fake.events() if event.kind == names.APPROVAL_REQUESTED]
+    assert requests == ["v1 was requested for dev", "v1 was requested for dev: “Names are masked now.”"]
