@@ -37,6 +37,8 @@ REBUILT_WITHIN_S = 900.0
 # Targets that `rebuild` projects again from the first event; existing attestations stay unchanged.
 REBUILT: tuple[names.TargetName, ...] = (names.REGISTRY, names.PARAMETERS, names.ATTESTATIONS)
 POLL_S = 0.5
+# AWS asks for 30 seconds before the name of a deleted parameter is used again.
+RESTS_S = 31
 
 
 def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
@@ -90,6 +92,16 @@ def _repaired(each: Mismatch) -> bool:
             each.repair()
         except Conflict:
             # The projector changed the archive of the same group at the same time.
+            each.repair()
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InternalServerError":
+                raise
+            where = one_line(each.difference.where)
+            print(
+                f"promotion: AWS fails to write {where}, as it does for 30 s after a deletion. It is tried again in {RESTS_S} s.",
+                file=sys.stderr,
+            )
+            time.sleep(RESTS_S)
             each.repair()
     except ClientError as error:
         # In another account, an operator may only read; only the projector writes there.

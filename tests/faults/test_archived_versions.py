@@ -275,3 +275,15 @@ def test_what_is_damaged_is_repaired_rebuilt_and_folded_again(
         whole(running)
         assert present() == {2, 5}
         assert said(capsys, "verify", GROUP) == (0, f"{GROUP} is as the ledger says.\n")
+
+
+def test_a_repair_waits_until_the_name_of_a_deleted_parameter_may_be_used_again(
+    running: Simulation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boto3.client("ssm").delete_parameter(Name=f"{PREFIX}/{GROUP}/archive")
+    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+        monkeypatch.setattr("promotion.cli.checking.time.sleep", clock.shift)
+        code, found = said(capsys, "verify", GROUP, "--repair")
+        assert (code, f"repaired parameter {VERSIONS}/1" in found) == (0, True), found
+        assert "is tried again in 31 s" in found
+        whole(running)
