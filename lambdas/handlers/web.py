@@ -26,6 +26,7 @@ from lambdas.shared.dependencies import (
 from lambdas.shared.evidence import read_samples_and_slices
 from lambdas.shared.page_visits import PageVisit, route
 from lambdas.shared.variables import variables
+from lambdas.shared.version_numbers import version_number
 from promotion import names
 from promotion.aws.ledger_table.cursors import DynamoCursors
 from promotion.aws.ledger_table.differences import DynamoDifferences
@@ -164,10 +165,8 @@ def model(visit: PageVisit, group: str) -> Response[str]:
 def version(visit: PageVisit, group: str, version: str) -> Response[str]:
     """Show one version: its origin, its state in each environment, and its events."""
     session = visit.visitor()
-    # Each version has exactly one address, so `01` is refused.
-    numbered = version.isascii() and version.isdecimal() and len(version) < 10 and not version.startswith("0")
-    known = names.GROUP_PATTERN.fullmatch(group) and numbered
-    state = ledger().version(group, int(version)) if known else None
+    number = _number(version)
+    state = ledger().version(group, number) if number and names.GROUP_PATTERN.fullmatch(group) else None
     visit.require_reader(session.person, state.package if state is not None else None)
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")
@@ -186,7 +185,7 @@ def version(visit: PageVisit, group: str, version: str) -> Response[str]:
         links=links(),
         now=now(),
         numbers=list(versions),
-        other=versions.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else None,
+        other=versions.get(_number(wanted)),
         own_image=own_image(),
         applied=_cursors().read(group),
     )
@@ -244,8 +243,15 @@ def _typed_before(visit: PageVisit) -> dict[str, str]:
 
 def _before() -> int:
     """Return the sequence number before which a history is shown, from the address; 0 for the newest."""
-    wanted = (app.current_event.query_string_parameters or {}).get("before", "")
-    return int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else 0
+    return _number((app.current_event.query_string_parameters or {}).get("before", ""))
+
+
+def _number(text: str) -> int:
+    """Return a number in an address, of a version or an event; 0 if the text is none."""
+    try:
+        return version_number(text)
+    except Invalid:
+        return 0
 
 
 def _cursors() -> DynamoCursors:

@@ -71,7 +71,7 @@ class BoardFilter(Struct, frozen=True, kw_only=True):
         return self.show in ("waiting", "trouble")
 
     def address(self, **changes: object) -> str:
-        """Return the board's address with this filter and `changes` to it."""
-        wanted = {**asdict(replace(self, **{name: value for name, value in changes.items() if name != "format"}))}
+        """Return the board's address with this filter and `changes` to it, which may have a `format` too."""
+        wanted = asdict(self) | changes
         kept = {name: value for name, value in wanted.items() if value and value not in ("name", 1)}
-        return f"/?{urlencode({**kept, **({'format': changes['format']} if 'format' in changes else {})})}".rstrip("?")
+        return f"/?{urlencode(kept)}".rstrip("?")
