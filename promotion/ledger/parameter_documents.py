@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from promotion import names
@@ -66,7 +65,7 @@ def version_document(state: VersionState) -> dict[str, object]:
 
 def fits_a_parameter(package: Package) -> bool:
     """Return True if the live record fits into one parameter; long container environments may not."""
-    size = len(json.dumps([_containers(package), package.content_types], ensure_ascii=False).encode())
+    size = len(dump([_containers(package), package.content_types]).encode())
     return size <= LARGEST_VALUE_BYTES - _BESIDE_CONTAINERS_BYTES
 
 

@@ -61,16 +61,19 @@ def register(
     return append(package.group, step, context)
 
 
+# A package's problem if its live record would not fit into a parameter.
+TOO_LARGE = (
+    "its containers' environment variables are more than Parameter Store takes; put them into the image, or into a file of "
+    "the artifact."
+)
+
+
 def bounded(package: Package) -> Package:
     """If the container environment exceeds the parameter size limit, drop it and mark the package as not approvable."""
     if fits_a_parameter(package):
         return package
-    problem = (
-        "its containers' environment variables are more than Parameter Store takes; put them into the image, or into a file of "
-        "the artifact."
-    )
     bare = tuple(replace(container, environment={}) for container in package.containers)
-    return replace(package, containers=bare, problem=problem)
+    return replace(package, containers=bare, problem=TOO_LARGE)
 
 
 def record_artifact(
@@ -99,7 +102,10 @@ def record_artifact(
         registered = [(each.image, each.model_data_url) for each in package.containers]
         if containers and [(each.image, each.model_data_url) for each in containers] != registered:
             raise Invalid("containers", f"{group} v{version} was registered with another image or artifact.")
-        found = payloads.ArtifactHashed(problem=problem, hashing=hashing, containers=tuple(containers))
+        # The digests that hashing adds are part of the live record too.
+        too_large = bool(containers) and not fits_a_parameter(replace(package, containers=tuple(containers)))
+        why = problem or (TOO_LARGE if too_large else "")
+        found = payloads.ArtifactHashed(problem=why, hashing=hashing, containers=tuple(containers))
         return [happened(found, SYSTEM, version=version)]
 
     return append(group, step, context)

@@ -274,6 +274,41 @@ def test_a_package_too_large_for_a_parameter_can_not_be_approved(fake: FakeServi
         fake.decide(1, "dev")
 
 
+def test_variables_full_of_braces_are_measured_as_they_are_written(fake: FakeService) -> None:
+    """Parameter Store takes no `{{`: each second brace becomes six characters more."""
+    braces = [
+        a_package(version, containers=(replace(a_package(version).containers[0], environment={"TEMPLATE": text}),))
+        for version, text in ((1, "{{ messages }}" * 100), (2, "{" * 4000))
+    ]
+    fake.register(1, containers=braces[0].containers)
+    fake.decide(1, "dev")
+    fake.register(2, containers=braces[1].containers)
+    with pytest.raises(Refused, match="more than Parameter Store takes"):
+        fake.decide(2, "dev")
+    assert fake.project() == []
+
+
+def test_digests_that_hashing_adds_count_for_the_size_of_the_record(fake: FakeService) -> None:
+    one = replace(a_package(1).containers[0], sha256="", manifest_sha256="", model_data_version_id="", image_digest="")
+    bare = [replace(one, model_data_url=f"s3://models/{'k' * 150}/{number}.tar.gz") for number in range(12)]
+    fake.register(1, containers=tuple(bare), hashing=True)
+    assert fake.view().version(1).package.problem == ""
+    found = [
+        replace(
+            each,
+            sha256="ab" * 32,
+            manifest_sha256="cd" * 32,
+            model_data_version_id="v" * 100,
+            image_digest=f"sha256:{'ef' * 32}",
+        )
+        for each in bare
+    ]
+    decisions.record_artifact(GROUP, 1, found, "", context=fake.context)
+    with pytest.raises(Refused, match="more than Parameter Store takes"):
+        fake.decide(1, "dev")
+    assert fake.project() == []
+
+
 def test_a_change_of_policy_is_an_event_with_its_text(fake: FakeService) -> None:
     fake.register(1)
     fake.config = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 3"))
