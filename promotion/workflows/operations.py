@@ -13,6 +13,7 @@ from promotion.errors import AlreadyDecided, NotApproved, Refused
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason, known
 from promotion.ledger.events import NewEvent, happened
+from promotion.ledger.parameter_documents import fits_a_parameter
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
 from promotion.workflows import decisions
 
@@ -134,10 +135,7 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, context: Co
         known_state = view.find_version(package.version)
         if known_state is not None and known_state.revoked:
             raise Refused(f"Version {package.version} was revoked.", code="revoked")
-        if package.problem or package.hashing:
-            raise Refused(
-                f"The artifact can't be attested: {package.problem or 'it is not hashed yet'}.", code="artifact"
-            )
+        _check_attestable(package, known_state.package if known_state is not None else package)
         facts: list[NewEvent] = []
         order = tuple(context.config.environment_names)
         if known_state is None:
@@ -152,6 +150,23 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, context: Co
         return [*facts, *_given_way(environment, package.version), attested]
 
     return append(package.group, step, context)
+
+
+def _check_attestable(given: Package, registered: Package) -> None:
+    """Check that a version can go live: as the command describes it, and as it is registered, which the live record has.
+
+    Raises:
+        Refused: the artifact has a problem, is not hashed yet, or is not the registered one.
+    """
+    too_large = "" if fits_a_parameter(given) else decisions.TOO_LARGE
+    hashing = "it is not hashed yet" if given.hashing or registered.hashing else ""
+    if why := given.problem or registered.problem or hashing or too_large:
+        raise Refused(f"The artifact can't be attested: {why.rstrip('.')}.", code="artifact")
+    if [each.sha256 for each in given.containers] != [each.sha256 for each in registered.containers]:
+        raise Refused(
+            f"Version {registered.version} is registered with other bytes than these; register them as a new version.",
+            code="artifact",
+        )
 
 
 def _given_way(environment: EnvironmentState, version: int) -> list[NewEvent]:

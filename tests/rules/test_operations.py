@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.loading import parse
@@ -179,6 +181,31 @@ def test_only_an_empty_environment_adopts(fake: FakeService) -> None:
         operations.adopt(a_package(7), "dev", OPERATOR, "It served before.", context=fake.context)
     with pytest.raises(Refused, match="can't be attested"):
         operations.adopt(a_package(7, problem="no object"), "test", OPERATOR, "It did.", context=fake.context)
+
+
+@pytest.mark.parametrize(
+    ("registered", "said"),
+    [
+        ({"hashing": True, "containers": (replace(a_package(7).containers[0], sha256=""),)}, "not hashed yet"),
+        ({"problem": "no object"}, "no object"),
+        ({"containers": a_package(8).containers}, "registered with other bytes"),
+    ],
+)
+def test_a_registered_version_is_adopted_as_the_ledger_has_it(registered: dict[str, Any], said: str) -> None:
+    """The live record has the containers of the registration, not those of the command."""
+    fake = FakeService()
+    fake.register(7, **registered)
+    with pytest.raises(Refused, match=said):
+        operations.adopt(a_package(7), "prod", OPERATOR, "It served before.", context=fake.context)
+
+
+def test_a_version_whose_record_is_too_large_for_a_parameter_is_not_adopted() -> None:
+    fake = FakeService()
+    variables = {f"VARIABLE_{index}": "x" * 1000 for index in range(16)}
+    large = a_package(7, containers=(replace(a_package(7).containers[0], environment=variables),))
+    with pytest.raises(Refused, match="more than Parameter Store takes"):
+        operations.adopt(large, "prod", OPERATOR, "It served before.", context=fake.context)
+    assert fake.kinds() == []
 
 
 def test_a_bypass_is_recorded_once_however_often_it_is_told(fake: FakeService) -> None:
