@@ -255,6 +255,9 @@ def _sparse(stream: GzipStream, stored: list[tuple[int, int]], member: ArchiveMe
     """A sparse file as it unpacks: zeros where nothing is stored."""
     written = 0
     for offset, length in stored:
+        # GNU tar's header has room for four, and leaves those that it doesn't need zero.
+        if (offset, length) == (0, 0):
+            continue
         if offset < written or length < 0 or offset + length > member.size:
             raise _damaged(f"the map of the sparse file {member.path} is wrong")
         yield from _zeros(offset - written)

@@ -196,15 +196,81 @@ def test_headers_upon_headers_are_refused() -> None:
         hashed(gzip.compress((info.tobuf(tarfile.GNU_FORMAT) + b"n" + bytes(511)) * 5_000))
 
 
-def test_a_sparse_file_of_a_tebibyte_is_refused() -> None:
+def sparse(size: int, *stored: tuple[int, int]) -> bytes:
+    """The header of a sparse file in GNU's form: its size, and what is stored of it as (offset, length)."""
     info = tarfile.TarInfo("sparse")
-    info.type = tarfile.GNUTYPE_SPARSE
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, sum(length for _, length in stored)
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
-    block[483:495] = b"\x80" + (1 << 40).to_bytes(11, "big")
+    for at, (offset, length) in enumerate(stored):
+        block[386 + 24 * at : 410 + 24 * at] = b"%011o\0%011o\0" % (offset, length)
+    block[483:495] = b"\x80" + size.to_bytes(11, "big")
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def test_a_sparse_file_of_a_tebibyte_is_refused() -> None:
     with pytest.raises(Invalid, match="unpacks to more than"):
+        hashed(gzip.compress(sparse(1 << 40) + bytes(1024)))
+
+
+def test_a_sparse_file_is_hashed_as_it_unpacks() -> None:
+    data = gzip.compress(sparse(900, (100, 3), (500, 2)) + b"abcde".ljust(512, b"\0") + bytes(1024))
+    whole = bytes(100) + b"abc" + bytes(397) + b"de" + bytes(398)
+    assert hashed(data).manifest.members == (Member("sparse", 900, hashlib.sha256(whole).hexdigest()),)
+
+
+@pytest.mark.parametrize("stored", [[(500, 2), (100, 3)], [(100, 3), (102, 2)], [(899, 5)]])
+def test_a_sparse_file_with_a_wrong_map_is_refused(stored: list[tuple[int, int]]) -> None:
+    with pytest.raises(Invalid, match="the map of the sparse file sparse is wrong"):
+        hashed(gzip.compress(sparse(900, *stored) + b"abcde".ljust(512, b"\0") + bytes(1024)))
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"path": "config.json"}, "a global header with path"),
+        ({"comment": "x" * 9_000}, "a global header with too much in it"),
+    ],
+)
+def test_a_global_header_that_names_or_fills_all_members_is_refused(headers: dict[str, str], reason: str) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT, pax_headers=headers) as packed:
+        packed.addfile(tarfile.TarInfo("a"))
+    with pytest.raises(Invalid, match=reason):
+        hashed(out.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(tarfile.DIRTYPE, "sub"), (tarfile.REGTYPE, "."), (tarfile.REGTYPE, "sub/")]
+)
+def test_a_folder_with_content_is_refused(kind: bytes, name: str) -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, 5
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(Invalid, match=r"damaged.*folder"):
+        hashed(gzip.compress(bytes(block) + b"abcde".ljust(512, b"\0") + bytes(1024)))
+
+
+def test_a_size_below_zero_is_refused() -> None:
+    block = bytearray(tarfile.TarInfo("a").tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = (-5).to_bytes(12, "big", signed=True)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    with pytest.raises(Invalid, match="a size below zero"):
         hashed(gzip.compress(bytes(block) + bytes(1024)))
+
+
+def test_names_of_more_bytes_than_a_manifest_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_NAME_BYTES", 20)
+    with pytest.raises(Invalid, match="more than 20 bytes"):
+        hashed(tar(FILES))
+
+
+def test_padding_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "ALWAYS_ALLOWED_BYTES", 20_000)
+    with pytest.raises(Invalid, match="more than 20000 bytes of padding"):
+        hashed(gzip.compress(tar(FILES, "w") + bytes(30_000)))
 
 
 def test_a_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
