@@ -159,8 +159,8 @@ def number(value: float | None) -> str:
         return "missing"
     # Whole numbers in full; others with four digits, never as 1.603e+04.
     rounded = value if float(value).is_integer() else float(f"{value:.4g}")
-    if 10_000 <= abs(rounded) < 1e9:
-        return f"{rounded:,.0f}"
+    if abs(rounded) >= 10_000 and len(text := f"{rounded:,.0f}") < MOST_CHARACTERS:
+        return text
     return f"{value:.4g}"
 
 
