@@ -117,7 +117,7 @@ def test_the_version_is_the_distributions(installed: Installed) -> None:
 
 def test_every_subcommand_has_help(installed: Installed) -> None:
     found = subcommands(installed.run("promotion", "--help").stdout)
-    assert {"resolve", "status", "doctor", "check-bundle"} <= set(found)
+    assert set(found) == {"resolve", "completion", *(command[0] for command in OTHERS)}
     for name in found:
         said = installed.run("promotion", name, "--help")
         assert said.returncode == 0, said.stderr
@@ -144,7 +144,19 @@ OTHERS = (
     ("doctor",),
     ("endpoint", "status", "g", "dev"),
     ("adopt", "g", "dev", "1", "--reason", "r"),
+    ("ask", "g", "1"),
+    ("attest", "g", "1", "dev"),
+    ("diff", "g", "1", "2"),
+    ("open", "g"),
+    ("notify", "--test"),
+    ("report", "g", "dev", "1", "--metrics", "metrics.json"),
 )
+
+
+def test_tab_completion_is_printed_with_any_extra(installed: Installed) -> None:
+    said = installed.run("promotion", "completion", "bash")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "complete" in said.stdout
 
 
 @pytest.mark.parametrize("command", OTHERS, ids=lambda command: command[0])
