@@ -78,7 +78,8 @@ def counted(count: int, noun: str) -> str:
 def size(count: float) -> str:
     """A number of bytes in decimal units, as AWS's console writes them."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
+        # From 999.5 on, three digits would be written as 1e+03.
+        if count < 999.5:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"

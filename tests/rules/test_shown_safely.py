@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promotion.domain.model import Metric
-from promotion.formatting import change, number, share
+from promotion.formatting import change, number, share, size
 from promotion.rendering.channels import notice, plain, slack, teams
 from promotion.rendering.documents.board import board_document
 from tests.fakes import a_registration
@@ -110,3 +111,11 @@ def test_the_board_names_models_whose_states_cannot_be_read() -> None:
     assert document["unreadable"] == ["churn", "fraud"]
     assert "What the ledger says of churn and fraud can" in page("board", document)
     assert "promotion verify" in page("board", document)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (999_499, "999 kB"), (999_999, "1 MB"), (1 << 40, "1.1 TB")],
+)
+def test_a_size_has_three_digits_and_its_unit(count: int, text: str) -> None:
+    assert size(count) == text
