@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from promotion.cli import USAGE, main, service
+from promotion.cli import USAGE, main, reading, service
 from promotion.cli.missing import NO_CREDENTIALS, NO_REGION
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +109,34 @@ def test_a_file_of_a_report_that_is_not_there_is_named(
     Path("text").write_text("{}", encoding="utf-8")
     assert main(["report", "g", "dev", "1", *given]) == 1
     assert capsys.readouterr().err == "promotion: FILE: nowhere can't be read: No such file or directory.\n"
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise ModuleNotFoundError("No module named 'requests'", name="requests")
+
+    monkeypatch.setattr(reading, "ledger", missing)
+    assert main(["status"]) == 1
+    said = "promotion: this command needs requests, which is not installed: pip install 'model-promotion[cli]'\n"
+    assert capsys.readouterr().err == said
+
+
+def test_an_interrupted_command_ends_without_a_trace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reading, "ledger", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "v2", "1.0"])
+def test_a_version_is_a_number_above_nought(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert f"'{text}' is not a version number." in refused(capsys, "rollback", "g", "prod", f"--to-version={text}")
 
 
 def test_a_reader_that_has_gone_gets_no_trace() -> None:

@@ -58,3 +58,5 @@ def test_a_live_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(resolving, "resolve", lambda *_, **__: model)
     assert main(["resolve", GROUP, "dev"]) == 0
     assert len(lines(capsys)) == 7
+    assert main(["resolve", GROUP, "dev", "--json"]) == 0
+    assert lines(capsys) == ["{}"]

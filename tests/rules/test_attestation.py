@@ -184,3 +184,14 @@ def test_the_model_signature_has_every_member_and_the_digest_over_them(fake: Fak
     assert [each["name"] for each in found["predicate"]["resources"]] == ["config.json", "weights/model.safetensors"]
     root = hashlib.sha256(b"\x11" * 32 + b"\x22" * 32).hexdigest()
     assert found["subject"] == [{"name": "model", "digest": {"sha256": root}}]
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"{", b'{"a": 1, "a": 2}', b"\xff"])
+def test_a_signed_payload_that_is_no_object_is_no_attestation(payload: bytes) -> None:
+    envelope = {
+        "payloadType": "application/vnd.in-toto+json",
+        "payload": base64.b64encode(payload).decode(),
+        "signatures": [{"sig": "c2ln"}],
+    }
+    with pytest.raises(IntegrityError, match="its payload is no JSON object"):
+        opened(envelope, lambda message, signature: True)

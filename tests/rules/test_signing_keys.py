@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.client.signature import public_keys
 from promotion.config.loading import parse
 from promotion.config.signing_settings import Signing
 from promotion.domain.canonical_json import canonical
@@ -171,3 +173,20 @@ def test_a_setting_that_fits_is_taken() -> None:
     found: Any = parse(CONFIG_TEXT + text).signing
     assert (found.key, found.former[0].key_id) == ("new", "old")
     assert f"{PREFIX}/" not in found.former[0].public_key
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "can't be read: No such file"),
+        (b"", "there is no P-256 public key in PEM form"),
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "this is no public key in PEM form"),
+        (b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce", "is no public key in PEM form"),
+    ],
+)
+def test_a_file_that_is_no_public_key_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    place = tmp_path / "promotion.pub"
+    if content is not None:
+        place.write_bytes(content)
+    with pytest.raises(Invalid, match=said):
+        public_keys(str(place))
