@@ -101,13 +101,13 @@ class _ProgressReader:
 
     def __init__(self, stream: IO[bytes], name: str, size: int) -> None:
         self._stream, self._name, self._size = stream, name, size
-        self._read, self._said = 0, 0
+        self._read, self._reported = 0, 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
         self._read += len(data)
         share = self._read * _STEPS // self._size if self._size else _STEPS
-        if share > self._said:
-            self._said = share
+        if share > self._reported:
+            self._reported = share
             log.info("%s: %d of %d bytes hashed, %d %%", self._name, self._read, self._size, share * 100 // _STEPS)
         return data

@@ -51,7 +51,7 @@ def command(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         raise
     except IntegrityError as error:
         unknown = {"model_package_group": group, "environment": wanted, "run_id": f"{wanted}-{_moment()}"}
-        _tell(options, environment, unknown, error)
+        _report_failure(options, environment, unknown, error)
         raise
     run = f"{wanted}-v{model.model_package_version}-{_moment()}"
     stamp = {**_stamp(model), "run_id": run}
@@ -59,7 +59,7 @@ def command(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     try:
         document = run_once(model, options, settings, stamp)
     except PromotionError as error:
-        _tell(options, environment, stamp, error)
+        _report_failure(options, environment, stamp, error)
         raise
     metrics_uri = f"{options.output.rstrip('/')}/score/metrics.json"
     _report(options, environment, {**stamp, "status": "Completed", "metrics_uri": metrics_uri})
@@ -210,7 +210,7 @@ def _moment() -> str:
     return f"{moment:%Y%m%d-%H%M%S}-{moment.microsecond:06d}"
 
 
-def _tell(
+def _report_failure(
     options: argparse.Namespace, environment: Mapping[str, str], stamp: Mapping[str, Any], error: Exception
 ) -> None:
     """Report a failed run. An error in reporting must not hide the run's own error."""

@@ -13,7 +13,7 @@ from inference.decoders.settings import Decoding, Limits
 from inference.decoders.words import ends_of
 from inference.engines import Description
 from inference.models.configuration import TEXT_GENERATION
-from inference.models.generation_defaults import told_by_file
+from inference.models.generation_defaults import blamed_on_file
 from inference.models.loading import Loaded
 from inference.records.requests import InferenceRequest
 from inference.tasks.tasks import Answer, spread
@@ -75,7 +75,7 @@ class TextGeneration:
 
     def __init__(self, loaded: Loaded, limits: Limits, engine: DecoderEngine) -> None:
         self.engine, self.limits = engine, limits
-        with told_by_file():
+        with blamed_on_file():
             defaults = Decoding.of_model(loaded.generation_config)
         self._reader = RequestReader(loaded.tokenizer, limits, defaults, ends_of(loaded.generation_config))
 

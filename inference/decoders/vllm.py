@@ -46,7 +46,7 @@ class VllmEngine:
     """Continues texts by requests to a vLLM server; each text has its own connection and thread."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, said: IO[bytes], loaded: Loaded) -> None:
-        self._process, self._port, self._said = process, port, said
+        self._process, self._port, self._log = process, port, said
         self._detokenizers = Detokenizers(loaded.tokenizer, loaded.generation_config)
         self._readers = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="vllm")
         self._changed = threading.Condition()
@@ -118,7 +118,7 @@ class VllmEngine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._said.close()
+        self._log.close()
 
     def _wait_until_healthy(self, deadline: float) -> None:
         while self._process.poll() is None:
@@ -137,8 +137,8 @@ class VllmEngine:
         raise ModelBroken(f"vLLM ended with code {self._process.returncode}. It said last: {self._last_words()}")
 
     def _last_words(self) -> str:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
         return " / ".join(lines[-3:])[-1_000:] or "nothing"
 
     def _follow(self, handle: RequestHandle) -> None:

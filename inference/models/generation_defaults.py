@@ -23,7 +23,7 @@ def check(folder: Path) -> None:
 
 
 @contextmanager
-def told_by_file() -> Iterator[None]:
+def blamed_on_file() -> Iterator[None]:
     """Report an error in a model's defaults as an error of the file, not of the client.
 
     Raises:

@@ -76,7 +76,7 @@ class _Unusable:
     def add(self, error: Invalid) -> None:
         self._first, self._count = self._first or error, self._count + 1
 
-    def told(self, *, all_of_them: bool) -> None:
+    def report(self, *, all_of_them: bool) -> None:
         if self._first is None:
             return
         if all_of_them:
@@ -126,7 +126,7 @@ def read_references(path: Path, name: str | None) -> References:
             else:
                 found.values[key] = record[field_name]
                 _keep_fields(found.fields, key, record, {"id", field_name})
-    unusable.told(all_of_them=not found.values)
+    unusable.report(all_of_them=not found.values)
     return found
 
 
@@ -170,7 +170,7 @@ def predictions(path: Path, runs: list[Run], *, need_id: bool = True) -> Iterato
             except Invalid as error:
                 unusable.add(error)
                 yield [Prediction(key_of(None), 0, False, "", None, str(error))]
-    unusable.told(all_of_them=not joined)
+    unusable.report(all_of_them=not joined)
 
 
 def _answers(line: bytes, place: str, runs: list[Run], need_id: bool) -> list[Prediction]:

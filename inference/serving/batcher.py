@@ -112,7 +112,7 @@ class Batcher:
             if self._flowing is not None:
                 self._flow(self._flowing, places)
             else:
-                self._tell(places, self._outcomes([line.requests[index] for line, index in places]))
+                self._deliver(places, self._outcomes([line.requests[index] for line, index in places]))
 
     def _flow(self, task: Flowing, places: Sequence[Place]) -> None:
         """Answer by continuous batching, until no request is left or joins."""
@@ -135,12 +135,12 @@ class Batcher:
 
         try:
             for number, answers in task.flow([line.requests[index] for line, index in places], joining):
-                self._tell([inside.pop(number)], [answers])
+                self._deliver([inside.pop(number)], [answers])
         except Exception:  # one request that breaks the model must not end the others
             log.exception("a pass failed; each of the %d requests in it is tried alone", len(inside))
         for place in inside.values():
             line, index = place
-            self._tell([place], [self._alone(line.requests[index])])
+            self._deliver([place], [self._alone(line.requests[index])])
 
     def stop(self) -> None:
         """End the loop and fail all waiting requests."""
@@ -211,7 +211,7 @@ class Batcher:
             log.exception("the model fails on a request")
             return HostFailed(f"the model fails on this request: {type(error).__name__}.")
 
-    def _tell(self, places: Sequence[Place], outcomes: Sequence[Outcome]) -> None:
+    def _deliver(self, places: Sequence[Place], outcomes: Sequence[Outcome]) -> None:
         ended: dict[asyncio.AbstractEventLoop, list[_Line]] = {}
         for (line, index), outcome in zip(places, outcomes, strict=True):
             line.outcomes[index] = outcome

@@ -106,7 +106,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, closing: Callable[[], None], overdue: Callable[[], None]) -> None:
         """Make a server; `closing` is called on the event loop, `overdue` on a thread at the time limit."""
         super().__init__(config)
-        self._told, self._overdue = closing, overdue
+        self._closing, self._overdue = closing, overdue
         self._last: threading.Timer | None = None
 
     async def shutdown(self, sockets: Any = None) -> None:
@@ -116,7 +116,7 @@ class Server(uvicorn.Server):
         for timer in (self._last, answers):
             timer.daemon = True
             timer.start()
-        self._told()
+        self._closing()
         try:
             await super().shutdown(sockets)
         finally:

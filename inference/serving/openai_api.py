@@ -94,7 +94,7 @@ class OpenAiForm:
         self._each = several if isinstance(several, int) else 1
         self.record: dict[str, Any] = {"parameters": parameters, "stream": _switch(value, "stream")}
         options = value.get("stream_options") or {}
-        self._usage_told = isinstance(options, dict) and options.get("include_usage") is True
+        self._usage_requested = isinstance(options, dict) and options.get("include_usage") is True
         self._take_prompt(value.get(prompt))
 
     def _take_prompt(self, prompt: Any) -> None:
@@ -163,14 +163,14 @@ class OpenAiForm:
         else:
             choice["text"] = text or ""
         kind = "chat.completion.chunk" if self._chat else "text_completion"
-        told = {"usage": None} if self._usage_told else {}
+        told = {"usage": None} if self._usage_requested else {}
         return _event({**self._head(kind), "choices": [choice], **told})
 
     def last(self, taken: int, made: int) -> bytes:
         """Return the end of the stream: the usage, if requested, and `[DONE]`."""
         kind = "chat.completion.chunk" if self._chat else "text_completion"
         usage = {**self._head(kind), "choices": [], "usage": _usage(taken, made)}
-        return (_event(usage) if self._usage_told else b"") + b"data: [DONE]\n\n"
+        return (_event(usage) if self._usage_requested else b"") + b"data: [DONE]\n\n"
 
 
 class _Chunks:
@@ -181,7 +181,7 @@ class _Chunks:
     def __init__(self, form: OpenAiForm, asked: InferenceRequest) -> None:
         self._form, self._prompt = form, asked.prepared[0]
         self._stops: tuple[str, ...] = asked.settings.stop  # type: ignore[union-attr]
-        self._text, self._told, self._made, self._failed = "", 0, 0, False
+        self._text, self._sent, self._made, self._failed = "", 0, 0, False
         self._begun = False
 
     def event(self, event: TokenEvent, number: int) -> bytes:
@@ -195,11 +195,11 @@ class _Chunks:
             self._text = event.generated_text or self._text
             if event.finish == "stop_sequence":
                 self._text = _without_stop(self._text, self._stops)
-            new, self._told = self._text[self._told :], len(self._text)
+            new, self._sent = self._text[self._sent :], len(self._text)
             told = self._form.chunk(self._first() + new, None) if new or not self._begun else b""
             return told + self._form.chunk(None, _finish(event.finish))
         safe = len(self._text) - _held(self._text, self._stops)
-        new, self._told = self._text[self._told : safe], max(self._told, safe)
+        new, self._sent = self._text[self._sent : safe], max(self._sent, safe)
         if not new and self._begun:
             return b""
         return self._form.chunk(self._first() + new, None)

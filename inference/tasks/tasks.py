@@ -16,7 +16,7 @@ from inference.engines.encoder_decoder import text_engine
 from inference.engines.sampling import record_key
 from inference.engines.search import most_new_tokens
 from inference.models.configuration import TEXT_TO_TEXT
-from inference.models.generation_defaults import told_by_file
+from inference.models.generation_defaults import blamed_on_file
 from inference.models.languages import Languages
 from inference.models.loading import Loaded
 from inference.models.tokenizing import Encoded, Encoder, decoder_reach
@@ -134,7 +134,7 @@ class TextToText(EncoderTask):
         self.joins = self._engine.joins
         self._tokenizer = loaded.tokenizer
         self._encoder = Encoder(loaded.tokenizer, loaded.model)
-        with told_by_file():
+        with blamed_on_file():
             self._defaults = _within(Generation.of_model(loaded.model.generation_config), decoder_reach(loaded.model))
         self._languages = Languages(loaded.tokenizer, loaded.model.get_input_embeddings().num_embeddings)
 

@@ -140,7 +140,7 @@ def set_aside(failures: list[Failure], message: str) -> None:
 
 def alarm(failure: Failure) -> None:
     """Send the group and the target to the alarm topic: a queue's alarm can only count."""
-    tell_operators(
+    notify_operators(
         f"{failure.group} {failure.target} set aside",
         f"{failure.target} of {failure.group} could not be brought past event {failure.sequence}, {TRIES} times.\n\n"
         f"{failure.error}\n\nThe group's other targets and all other groups go on. Mend the cause, then run "
@@ -148,7 +148,7 @@ def alarm(failure: Failure) -> None:
     )
 
 
-def tell_operators(subject: str, text: str) -> None:
+def notify_operators(subject: str, text: str) -> None:
     """Publish to the alarm topic. The text is recorded elsewhere too, so a failure of the topic is only logged."""
     try:
         client("sns").publish(
@@ -191,7 +191,7 @@ def mail() -> SettlingMail:
         config(),
         links(),
         variables().configuration_set,
-        refused=tell_refused,
+        refused=record_refused,
         accepted=forget_refused,
     )
     held = HeldMail(client("dynamodb"), variables().projections_table, client("sqs"), variables().later_queue_url)
@@ -200,7 +200,7 @@ def mail() -> SettlingMail:
     return SettlingMail(sent_by, held, ledger(), config(), links(), config().mail.settles, now, tell)
 
 
-def tell_refused(refused: RefusedMail) -> None:
+def record_refused(refused: RefusedMail) -> None:
     """Log an address that SES permanently refuses, and store it for pages and `status`; notify operators the first time."""
     logger.error("mail refused for good", extra=structs.asdict(refused))
     try:
@@ -209,7 +209,7 @@ def tell_refused(refused: RefusedMail) -> None:
     except (BotoCoreError, ClientError):
         # If this were raised, the event's mail would be sent again to all other recipients.
         logger.exception("refused mail not remembered")
-    tell_operators(
+    notify_operators(
         f"{refused.group} mail refused for good",
         f"SES refuses mail to {refused.address} for good: {refused.reason}\n\nThey are told nothing about "
         f"{refused.group}; all others are. Correct the address, then deploy: docs/operations.md, Mail that SES refuses.",

@@ -379,7 +379,7 @@ def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
         said: dict[str, object] = {"error": getattr(error, "code", "") or type(error).__name__, "message": str(error)}
         if isinstance(error, Invalid) and error.field:
             said["field"] = error.field
-        _say(said)
+        _print_json(said)
     else:
         # The message may quote untrusted text, which must not contain control characters for the terminal.
         print(f"promotion: {readable(str(error), LONGEST_ERROR)[0]}", file=sys.stderr)
@@ -388,7 +388,7 @@ def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
     return code
 
 
-def _say(document: object) -> None:
+def _print_json(document: object) -> None:
     print(json.dumps(document, indent=2, default=str))
 
 

@@ -137,7 +137,7 @@ def check_bundle(path: str, public_key: str | None) -> int:
         return holds(keys, message, signature)
 
     if (envelope := _envelope(text)) is not None:
-        return _say_attestation(envelope, signed)
+        return _print_attestation(envelope, signed)
     is_record = record.is_record(text)
     found = record.read(text) if is_record else decision_export.read(text)
     wrong = decision_export.problems(found, signed)
@@ -165,7 +165,7 @@ def _envelope(text: bytes) -> dict[str, object] | None:
     return found if isinstance(found, dict) and "payloadType" in found else None
 
 
-def _say_attestation(envelope: dict[str, object], signed: Callable[[bytes, str], bool]) -> int:
+def _print_attestation(envelope: dict[str, object], signed: Callable[[bytes, str], bool]) -> int:
     statement = opened(envelope, signed)
     found = attestation.read_predicate(statement)
     package = found.package

@@ -101,7 +101,7 @@ def doctor(*, mail: str | None, writing_key: bool, signing_in: SignIn | None = N
         document = {"ok": not bad, "deployed": account.service is not None, "checks": msgspec.to_builtins(findings)}
         print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        _say(findings)
+        _print_findings(findings)
     return int(bad)
 
 
@@ -201,7 +201,7 @@ def write_key(account: Account) -> Finding:
     return ok("public key", f"{path} written, from {account.service['signing_key_arn']}.")
 
 
-def _say(findings: list[Finding]) -> None:
+def _print_findings(findings: list[Finding]) -> None:
     # The remedy is on the same line, so that grep finds both.
     table([(each.state, each.check, f"{each.found} {each.do}".rstrip()) for each in findings])
     counts = {state: sum(finding.state == state for finding in findings) for state in ("fail", "warn", "not checked")}

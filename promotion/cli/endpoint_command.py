@@ -44,7 +44,7 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
         f"{group} in {environment}: {endpoint_line(state.endpoint) if seen else f'the endpoint {name} is not there yet.'}"
     )
     print(f"  live       {f'v{state.live}' if state.live is not None else 'nothing'}")
-    print_line(f"  SageMaker  {_said(found)}")
+    print_line(f"  SageMaker  {_status_line(found)}")
     return 0
 
 
@@ -57,7 +57,7 @@ def _described(name: str) -> dict[str, object]:
     return {key: answer[key] for key in wanted if answer.get(key) is not None}
 
 
-def _said(found: Mapping[str, object]) -> str:
+def _status_line(found: Mapping[str, object]) -> str:
     if "unknown" in found:
         return str(found["unknown"])
     reason = f": {found['FailureReason']}" if found.get("FailureReason") else ""

@@ -63,13 +63,19 @@ def explain_version(group: str, version: int, environment: str, *, as_json: bool
     request = state.requests.get(environment)
     if request is not None:
         said = _described(request.evidence)
-        return _tell(Explained(evidence=said, judged="recorded", gates=request.gates, **common), as_json=as_json)
+        return _print_explained(
+            Explained(evidence=said, judged="recorded", gates=request.gates, **common), as_json=as_json
+        )
     evidence = _evidence_ahead(state, environment, settings)
     if evidence is None:
         problem = f"there is no evidence yet: no run in {settings.previous(environment)} has been recorded."
-        return _tell(Explained(evidence="", judged="now", gates=(), problem=problem, **common), as_json=as_json)
+        return _print_explained(
+            Explained(evidence="", judged="now", gates=(), problem=problem, **common), as_json=as_json
+        )
     gates = evaluate(rules.gates, evidence, _admitted_on(view, environment))
-    return _tell(Explained(evidence=_described(evidence), judged="now", gates=gates, **common), as_json=as_json)
+    return _print_explained(
+        Explained(evidence=_described(evidence), judged="now", gates=gates, **common), as_json=as_json
+    )
 
 
 def explain_file(
@@ -88,7 +94,7 @@ def explain_file(
     before = read_evidence(live, "--live") if live is not None else None
     gates = evaluate(rules.gates, evidence, before)
     found = Explained(model_package_group=group, environment=environment, evidence=metrics, judged="now", gates=gates)
-    return _tell(found, as_json=as_json)
+    return _print_explained(found, as_json=as_json)
 
 
 def read_evidence(path: str, option: str) -> Evidence:
@@ -127,7 +133,7 @@ def _described(evidence: Evidence) -> str:
     return f"run {evidence.run_id} in {evidence.environment}"
 
 
-def _tell(found: Explained, *, as_json: bool) -> int:
+def _print_explained(found: Explained, *, as_json: bool) -> int:
     code = PASSED if found.is_open else FAILED
     if as_json:
         document = msgspec.to_builtins(found)

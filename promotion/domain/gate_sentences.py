@@ -39,7 +39,7 @@ def gate_bound(gate: GateResult) -> str:
         case GateKind.MIN | GateKind.SAMPLES:
             return f"at least {number(gate.limit)}"
         case GateKind.MAX | GateKind.ERROR_RATE | GateKind.DRIFT:
-            return f"at most {_say(gate.kind)(gate.limit)}"
+            return f"at most {_formatter(gate.kind)(gate.limit)}"
         case GateKind.REGRESSION:
             return _regression(gate)
         case GateKind.LICENCE:
@@ -89,7 +89,7 @@ def _measured(gate: GateResult, label: str, needed: str) -> str:
         return (
             f"{label} is {number(gate.value)}, which looks like percent; it is a share, from 0 to 1: write it as one."
         )
-    return f"{label} is {_say(gate.kind)(gate.value)}; it has to be {needed}."
+    return f"{label} is {_formatter(gate.kind)(gate.value)}; it has to be {needed}."
 
 
 def _regression(gate: GateResult) -> str:
@@ -102,7 +102,7 @@ def _regression(gate: GateResult) -> str:
     return f"{bound}; {f'what is live has no {gate.metric}' if gate.something_live else 'nothing to compare with'}"
 
 
-def _say(kind: GateKind) -> Callable[[float | None], str]:
+def _formatter(kind: GateKind) -> Callable[[float | None], str]:
     if kind is GateKind.ERROR_RATE:
         return share
     return _stability if kind is GateKind.DRIFT else number

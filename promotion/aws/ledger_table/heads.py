@@ -22,12 +22,15 @@ def differences_beside(head: Head, item: Mapping[str, AttributeValueTypeDef]) ->
     """Compare the attributes of a head's item with its state: with another value there, no append succeeds."""
     return tuple(
         Difference(
-            what="ledger", where=f"{head.group} head, {name}", expected=_said(wanted), found=_said(item.get(name))
+            what="ledger",
+            where=f"{head.group} head, {name}",
+            expected=_attribute_text(wanted),
+            found=_attribute_text(item.get(name)),
         )
         for name, wanted in beside(head).items()
         if item.get(name) != wanted
     )
 
 
-def _said(attribute: AttributeValueTypeDef | None) -> str:
+def _attribute_text(attribute: AttributeValueTypeDef | None) -> str:
     return short(next(iter(attribute.values()))) if attribute else "nothing"

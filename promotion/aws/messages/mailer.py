@@ -78,7 +78,7 @@ class MailTarget:
                 samples=partial(self._samples, view, event),
                 slices=partial(self._slices, view, event),
             ):
-                self.tell_outcome(event, message, self.send(message))
+                self.report_outcome(event, message, self.send(message))
 
     def send(self, message: Message) -> dict[str, str]:
         """Send a message by SES; return the addresses that SES refuses permanently, with the reason.
@@ -100,7 +100,7 @@ class MailTarget:
                     refused |= self.send(replace(part, to=(address,), cc=()))
         return refused
 
-    def tell_outcome(self, event: Event, message: Message, refused: Mapping[str, str]) -> None:
+    def report_outcome(self, event: Event, message: Message, refused: Mapping[str, str]) -> None:
         """Report the addresses that got a mail about an event, and those that SES refused."""
         self._accepted(event.group, {*message.to, *message.cc} - refused.keys())
         for address, reason in refused.items():

@@ -46,7 +46,7 @@ class SettlingMail:
     """Send most mail at once, and delay mail about requests, reminders, expiries and superseded requests.
 
     Of requests that follow one another quickly, only the newest is mailed, once no other follows. Reminders, expiries
-    and superseded requests of a short time are one mail to each recipient. `tell_channels`, if there are channels, is
+    and superseded requests of a short time are one mail to each recipient. `announce`, if there are channels, is
     called with the events that channels receive together with the mail: a request, or events of one kind and group.
 
     Delayed mail is stored before the cursor passes its event, and removed after it was sent, so that a crash loses no
@@ -65,7 +65,7 @@ class SettlingMail:
         links: Links,
         settle: timedelta,
         now: Callable[[], datetime],
-        tell_channels: Callable[[Sequence[Event]], None] | None,
+        announce: Callable[[Sequence[Event]], None] | None,
     ) -> None:
         self._mail = mail
         self._held = held
@@ -74,7 +74,7 @@ class SettlingMail:
         self._links = links
         self._settle = settle
         self._now = now
-        self._tell_channels = tell_channels
+        self._announce = announce
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         """Send the mails of events, or store those that are delayed."""
@@ -93,7 +93,7 @@ class SettlingMail:
         name = environment_of(event)
         storm = storms.requested(self._held.storms(event.group).get(name), event.sequence, event.time, self._settle)
         if storm.held is None:
-            storm = self._told(storm, event)
+            storm = self._announce_request(storm, event)
         self._held.put_storm(event.group, name, storm)
         due = storm.due(self._settle)
         if due is None:
@@ -120,7 +120,7 @@ class SettlingMail:
             view = self._ledger.view(group)
             try:
                 if event is not None and _is_open(event, view, self._now()):
-                    storm = self._told(storm, event)
+                    storm = self._announce_request(storm, event)
                     self._held.put_storm(group, name, storm)
                     self._mail.project(view, [event])
             except Exception as error:  # noqa: BLE001 - raised again once all others have been told
@@ -147,12 +147,12 @@ class SettlingMail:
         for key, each in found.items():
             try:
                 if (event := self._event(each)) is not None:
-                    said[key] = self._said(each, event)
+                    said[key] = self._waiting_mail(each, event)
                     events[key] = event
             except Exception as error:  # noqa: BLE001 - a group that can't be read keeps no other from its mail
                 failed.append(error)
                 kept.add(key)
-        self._tell_digest(found, events)
+        self._announce_digest(found, events)
         for message, keys in digests(said, self._links, self._now()):
             try:
                 refused = self._mail.send(message)
@@ -163,30 +163,30 @@ class SettlingMail:
             for key in keys:
                 found[key] = replace(found[key], told=(*found[key].told, *message.to))
                 self._held.put(found[key])
-                self._mail.tell_outcome(events[key], message, refused)
+                self._mail.report_outcome(events[key], message, refused)
         for key, each in found.items():
             if key not in kept:
                 self._held.remove(each)
         if failed:
             raise failed[0]
 
-    def _told(self, storm: Storm, event: Event) -> Storm:
+    def _announce_request(self, storm: Storm, event: Event) -> Storm:
         """Send a request to channels, once."""
-        if self._tell_channels is None or storm.told == event.sequence:
+        if self._announce is None or storm.told == event.sequence:
             return storm
-        self._tell_channels([event])
+        self._announce([event])
         return replace(storm, told=event.sequence)
 
-    def _tell_digest(self, found: dict[Key, Waiting], events: Mapping[Key, Event]) -> None:
+    def _announce_digest(self, found: dict[Key, Waiting], events: Mapping[Key, Event]) -> None:
         """Send channels one message for each group and kind of event, once."""
-        if self._tell_channels is None:
+        if self._announce is None:
             return
         untold: dict[tuple[str, str], list[Key]] = {}
         for key, event in sorted(events.items()):
             if not found[key].channels_told:
                 untold.setdefault((event.group, event.kind), []).append(key)
         for keys in untold.values():
-            self._tell_channels([events[key] for key in keys])
+            self._announce([events[key] for key in keys])
             for key in keys:
                 found[key] = replace(found[key], channels_told=True)
                 self._held.put(found[key])
@@ -196,7 +196,7 @@ class SettlingMail:
         # A table that was restored to an earlier time may have another event at this position.
         return event if event is not None and event.kind in KINDS else None
 
-    def _said(self, each: Waiting, event: Event) -> Waits:
+    def _waiting_mail(self, each: Waiting, event: Event) -> Waits:
         view = self._ledger.view(each.group)
         return waiting(event, view=view, config=self._config, links=self._links, told=each.told)
 
