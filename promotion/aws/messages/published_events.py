@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal, assert_never
 
 import msgspec
@@ -256,7 +257,7 @@ def detail_of(event: Event, arn: str) -> Detail | None:
         "environment": event.environment,
         **msgspec.structs.asdict(payload),
     }
-    optional = {each.name for each in msgspec.structs.fields(kind) if each.default is UNSET}
+    optional = _optional(kind)
     return kind(
         **{
             name: value
@@ -265,6 +266,12 @@ def detail_of(event: Event, arn: str) -> Detail | None:
             if name in kind.__struct_fields__ and not (name in optional and value in (None, "", {}))
         }
     )
+
+
+@cache
+def _optional(kind: type[Detail]) -> frozenset[str]:
+    """Return the names of the optional fields; msgspec evaluates all annotations of a struct each time."""
+    return frozenset(each.name for each in msgspec.structs.fields(kind) if each.default is UNSET)
 
 
 def schema_of(kind: str) -> dict[str, object]:

@@ -6,9 +6,9 @@ import functools
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime
-from email.headerregistry import Address
+from email import policy
+from email.headerregistry import Address, BaseHeader, HeaderRegistry
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,22 @@ LONGEST_LINE = 990  # of 998 that RFC 5322 allows
 ROWS_SHOWN = 6
 FACTS_SHOWN = 5
 TEXT_WIDTH = 76
+
+
+class _HeaderClasses(HeaderRegistry):
+    """The classes of headers by name, each made once; the standard registry makes one for each header of each mail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[str, type[BaseHeader]] = {}
+
+    def __getitem__(self, name: str) -> type[BaseHeader]:
+        if name not in self._made:
+            self._made[name] = super().__getitem__(name)
+        return self._made[name]
+
+
+SMTP = policy.SMTP.clone(header_factory=_HeaderClasses())
 
 Picture = tuple[str, str, bytes, str]
 Tone = Literal["ask", "stopped", "good", "bad", "calm"]
