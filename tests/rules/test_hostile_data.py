@@ -159,6 +159,12 @@ def test_a_reason_of_invisible_characters_is_none(reason: str) -> None:
         checked_reason(reason)
 
 
+@pytest.mark.parametrize("reason", ["fine\x1b[2J", "a\x00b", "a\tb"])
+def test_a_reason_with_control_characters_is_refused(reason: str) -> None:
+    with pytest.raises(Invalid, match="control characters"):
+        checked_reason(reason)
+
+
 def test_a_json_key_that_is_there_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(names.PUBLIC_URL, "https://promotion.example.com")
     variables.cache_clear()

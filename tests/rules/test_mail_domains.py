@@ -26,6 +26,15 @@ def test_by_default_the_domains_are_those_that_the_file_names(address: str, expe
     assert parse(CONFIG_TEXT).may_write_to(address) is expected
 
 
+def test_addresses_of_an_override_count_too() -> None:
+    override = (
+        '[groups_override."a-*".environments.prod]\napprovers = ["eve@one.example"]\nstakeholders = ["x@two.example"]'
+    )
+    config = parse(f"{CONFIG_TEXT}\n{override}\n")
+    assert config.may_write_to("dee@one.example")
+    assert config.may_write_to("dee@two.example")
+
+
 def test_domains_that_are_named_replace_them() -> None:
     config = parse(CONFIG_TEXT + '[advanced.mail]\ndomains = ["Partner.example"]\n')
     assert config.may_write_to("dee@partner.example")
