@@ -101,7 +101,11 @@ class Children:
 
 def plain_environment(**extra: str) -> dict[str, str]:
     """Return a child process's environment, without variables that would change which AWS it calls."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "LD_LIBRARY_PATH", "SYSTEMROOT")
+    kept = (
+        "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "LD_LIBRARY_PATH", "SYSTEMROOT",
+        # Set by coverage.py, for the processes of functions and containers to be measured too.
+        "COVERAGE_PROCESS_CONFIG",
+    )  # fmt: skip
     return {name: os.environ[name] for name in kept if name in os.environ} | extra
 
 

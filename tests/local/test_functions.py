@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coverage import Coverage, CoverageData
 
 from local.children import Children
 from local.runtime.function import Function, Place, Settings
@@ -69,3 +70,18 @@ def test_a_handler_that_is_not_there_fails_as_it_starts(function: Function, tmp_
     failed, error = invoke(function, "x")
     assert error == "Unhandled"
     assert "broken as it starts" in failed["errorMessage"]
+
+
+def test_a_function_is_measured_by_coverage_if_its_service_is(
+    function: Function, children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Coverage(data_file=str(tmp_path / "measured"), config_file=False)
+    for name in ("run:parallel", "run:sigterm"):
+        measured.set_option(name, True)
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", measured.config.serialize())
+    assert invoke(function, "x")[1] is None
+    children.stop_all()
+    [file] = tmp_path.glob("measured.*")
+    data = CoverageData(str(file))
+    data.read()
+    assert data.lines(str(tmp_path / "pkg" / "module.py")) == [2, 4, 5, 7, 9]
