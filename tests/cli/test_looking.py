@@ -149,11 +149,23 @@ def test_a_test_message_goes_to_each_channel_and_says_what_came_of_it(
     monkeypatch.setattr(service, "client", lambda name: sns)
     assert cli.main(["notify", "--test"]) == cli.TROUBLE
     assert capsys.readouterr().out.splitlines() == ["topic: sent", "chat: the webhook answered 404"]
+    assert cli.main(["notify", "--test", "--json"]) == cli.TROUBLE
+    said = {"sent": False, "problem": "the webhook answered 404"}
+    assert json.loads(capsys.readouterr().out) == {"topic": {"sent": True, "problem": ""}, "chat": said}
+    sns.published.clear()
     assert cli.main(["notify", "topic", "--test"]) == 0
-    assert len(sns.published) == 2
+    assert len(sns.published) == 1
     assert sns.published[0]["Subject"] == "Test of this channel"
     assert set(sns.published[0]["MessageAttributes"]) == {"kind"}
     assert cli.main(["notify", "nothing", "--test"]) == cli.TROUBLE
+
+
+def test_without_channels_the_message_says_where_examples_are(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(service, "config", lambda: replace(CONFIG, channels={}))
+    assert cli.main(["notify", "--test"]) == cli.TROUBLE
+    assert "docs/channels.md has examples" in capsys.readouterr().err
 
 
 def test_nothing_is_sent_by_mistake(scenario: Scenario) -> None:

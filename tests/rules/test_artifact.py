@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promotion.client import archive
-from promotion.client.artifact import HashedArtifact, Manifest, Member, hash_artifact, manifest_of_folder
+from promotion.client.artifact import HashedArtifact, Manifest, Member, hash_artifact, manifest_of_folder, split_uri
 from promotion.errors import Invalid
 
 FILES = {"config.json": b"{}", "model.safetensors": b"\x00" * 3000, "sub/tokenizer.json": '{"ä": 1}'.encode()}
@@ -319,3 +319,17 @@ def test_any_bytes_are_hashed_or_refused_by_name(data: bytes) -> None:
 def test_the_order_of_members_does_not_matter(files: dict[str, bytes]) -> None:
     reverse = dict(reversed(files.items()))
     assert hashed(tar(files)).manifest == hashed(tar(reverse)).manifest
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "bucket/key", "https://bucket/key", "s3://", "s3://bucket", "s3://bucket/", "s3:///key"]
+)
+def test_an_address_that_is_not_of_s3_is_refused(uri: str) -> None:
+    with pytest.raises(Invalid, match="is not an s3://bucket/key address"):
+        split_uri(uri, "ModelDataUrl")
+
+
+@pytest.mark.parametrize("bucket", ["arn:aws:s3:::b", "a b", "a?b"])
+def test_a_bucket_that_is_none_is_refused(bucket: str) -> None:
+    with pytest.raises(Invalid, match="is no name of a bucket"):
+        split_uri(f"s3://{bucket}/key", "ModelDataUrl")
