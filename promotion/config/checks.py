@@ -193,6 +193,8 @@ def _check_addresses(addresses: tuple[str, ...], place: str, refuse: Refuse) -> 
             refuse(place, f"{address!r}: SES takes ASCII alone before the @.")
         if not domain.isascii():
             refuse(place, f"{address!r}: SES takes a domain in punycode; write {local}@{_punycode(domain)}.")
+        if not names.ADDRESS_PATTERN.fullmatch(address):
+            refuse(place, f"{address!r} is not a mail address.")
 
 
 def _punycode(domain: str) -> str:

@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.config.loading import parse
 from promotion.config.settings import Gate
 from promotion.domain.model import Metric
 from promotion.domain.people import Actor, Requester
+from promotion.errors import Invalid
 from promotion.formatting import one_line
+from promotion.rendering.documents.card import requester_address
 from promotion.rendering.mail import mime
+from tests.fakes import CONFIG_TEXT, a_package
 from tests.rules import scenarios
 from tests.rules.scenario import CONFIG, Scenario, measured
 from tests.rules.test_mail import MAILS, SENDER, parsed
@@ -64,6 +68,40 @@ def test_nobody_can_add_a_header_or_a_recipient(description: str, who: str, metr
         assert tuple(address.addr_spec for address in mail["To"].addresses) == message.to
         assert not re.search(r"[\x00-\x1f\x7f\u0085\u2028\u2029]", str(mail["Subject"]))
         assert "eve@example.com" not in str(mail["To"]) + str(mail["Cc"])
+
+
+_LOCALS = ["zoe.", ".zoe", "zoe..b", "=?utf-8?q?zoe?=", "o'neil+x/y=z", "(zoe)", "zoe:b", "zoe[b", "zoe\\b", "zoe\x7f"]
+
+
+@pytest.mark.parametrize("local", _LOCALS)
+def test_no_requesters_name_keeps_the_mail_to_approvers_back(local: str) -> None:
+    """Anybody who registers a model writes `requested_by`; a header takes only a dot-atom before the @ (RFC 5322)."""
+    who = f"{local}@example.com"
+    scenario = Scenario()
+    scenario.registers(
+        1, requester=Requester(actor=Actor(kind="requester", subject=who, email=who), declared_by="self")
+    )
+    scenario.decides("dev", 1)
+    sent = [address for message in scenario.mails() for address in parsed(message)["To"].addresses]
+    assert "ann@example.com" in {address.addr_spec for address in sent}
+    assert (who in {address.addr_spec for address in sent}) == (local == "o'neil+x/y=z")
+
+
+@pytest.mark.parametrize("local", [local for local in _LOCALS if "'" not in local and local.isprintable()])
+def test_an_approvers_address_that_no_header_takes_is_refused(local: str) -> None:
+    with pytest.raises(Invalid, match="approvers"):
+        parse(CONFIG_TEXT.replace('"ann@example.com"', f"'{local}@example.com'", 1))
+
+
+@given(text=st.from_regex(r"[!-~]{1,12}@[!-~]{1,12}", fullmatch=True))
+@example(text="a@b.")
+@example(text="a@.b")
+@example(text="a@b..c")
+@example(text="=?x?=@b")
+def test_any_text_that_is_taken_for_an_address_fits_into_a_header(text: str) -> None:
+    package = a_package(1, requester=Requester(actor=Actor(kind="requester", subject=text), declared_by="self"))
+    if requester_address(package):
+        assert parsed(replace(MAILS["rejected"], to=(text,)))["To"].addresses[0].addr_spec == text
 
 
 @given(value=st.floats(0, 1), n=st.integers(0, 10_000))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
+from promotion import names
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import Container, Evidence, Package, VersionState
 from promotion.domain.sagemaker_model import brings_code
@@ -249,8 +250,5 @@ def _container(container: Container) -> dict[str, object]:
 
 
 def _is_address(text: str) -> bool:
-    # A mail address contains no spaces, brackets or line ends; ARNs and similar names rarely contain an @.
-    local, at, domain = text.partition("@")
-    if not (local and at and domain) or "@" in domain or len(text) > 320:
-        return False
-    return text.isascii() and not any(c.isspace() or c in '<>",;:()[]\\' or not c.isprintable() for c in text)
+    # ARNs and similar names rarely contain an @.
+    return len(text) <= 320 and names.ADDRESS_PATTERN.fullmatch(text) is not None
