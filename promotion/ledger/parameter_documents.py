@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from promotion import names
 from promotion.client.live_record import SCHEMA, read_json, readable, signed_bytes
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState, Package, VersionState
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
-# Kinds that change what is live somewhere.
-LIVE_KINDS = frozenset({names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK, names.MODEL_REVOKED, names.MODEL_ADOPTED})
 # The advanced tier: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
 LARGEST_VALUE_BYTES = 8192
 # Bytes of a live record besides its containers: names, approvers, signature.

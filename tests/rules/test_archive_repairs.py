@@ -14,6 +14,7 @@ import pytest
 from promotion import names
 from promotion.errors import IntegrityError
 from promotion.ledger.archive import FIELD
+from promotion.workflows.projector import BATCH
 from tests.fakes import CONFIG, GROUP, PREFIX, FakeService
 from tests.rules.test_archive import ARCHIVE, KEPT, VERSIONS, climbed, present, whole
 
@@ -159,3 +160,28 @@ def test_an_archive_that_cannot_be_read_holds_up_nothing_that_is_live() -> None:
     assert "promotion verify" in failure.error
     live = json.loads(fake.ssm.values[f"{PREFIX}/{GROUP}/prod/live"])
     assert live["model_package_version"] == 1
+
+
+def test_what_goes_live_beyond_a_batch_is_not_held_up_either() -> None:
+    """The projection stands at its first event, and tries the same batch again until it is repaired."""
+    fake = climbed(8)
+    delete_the_index(fake)
+    fake.roll_back("dev", to=1)
+    for number in range(BATCH):
+        fake.later(minutes=1)
+        fake.measure(1, "dev", run=f"run-{number}")
+    fake.revoke(8)
+    [failure] = fake.project()
+    assert "promotion verify" in failure.error
+    live = json.loads(fake.ssm.values[f"{PREFIX}/{GROUP}/prod/live"])
+    assert live["sequence"] == fake.view().head.sequence
+
+
+def test_a_history_that_counts_a_million_million_pages_is_not_read_page_by_page() -> None:
+    fake = climbed(6, CONFIG)
+    document = json.loads(fake.ssm.values[f"{VERSIONS}/1"])
+    damaged = fake.ssm.values[f"{VERSIONS}/1"] = json.dumps({**document, "pages": 10**15})
+    fake.config = KEPT
+    fake.measure(6, "dev", run="next")
+    assert fake.project() == []
+    assert fake.ssm.values[f"{VERSIONS}/1"] == damaged

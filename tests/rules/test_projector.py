@@ -192,6 +192,54 @@ def test_a_hostile_live_parameter_does_not_stop_a_revocation(fake: FakeService, 
     assert json.loads(fake.ssm.values[parameter])["revoked"] is True
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"history": [], "last": 1, "pages": 10**15},
+        {"history": [], "last": 1, "pages": "1"},
+        {"history": [], "last": 1, "pages": -5},
+        {"history": [], "last": 1, "archived": "x"},
+        {"history": [1], "last": 1, "pages": 0},
+        {"history": [{}], "last": 1, "pages": 0},
+        {"history": [], "last": "1", "pages": 0},
+        {"history": "none", "last": 1, "pages": 0},
+        {"last": 1, "pages": 0},
+        [],
+        "\ud800",
+    ],
+)
+def test_a_hostile_version_parameter_holds_up_nothing(fake: FakeService, damage: object) -> None:
+    """Neither the other versions nor the events on the bus, which follow Parameter Store."""
+    fake.promote(2, to="dev")
+    fake.project()
+    parameter = names.version_parameter(PREFIX, GROUP, 1)
+    fake.ssm.values[parameter] = json.dumps(damage)
+    fake.revoke(1)
+    fake.promote(3, to="dev")
+    assert fake.project() == []
+    assert fake.ssm.values[parameter] == json.dumps(damage)
+    assert {entry["DetailType"] for entry in fake.bus.entries} >= {names.MODEL_REVOKED}
+    [found] = fake.verify()
+    assert parameter in found.difference.line
+    assert found.repair is not None
+    found.repair()
+    assert fake.lines() == []
+
+
+@pytest.mark.parametrize("value", ["{", "[" * 4000, "[1]", '[{"sequence": []}]', '{"a": 1}', "null"])
+def test_a_page_that_somebody_else_wrote_holds_up_nothing(fake: FakeService, value: str) -> None:
+    fake.project()
+    fake.ssm.values[names.history_parameter(PREFIX, GROUP, 1, 1)] = value
+    for number in range(15):
+        fake.later(minutes=1)
+        fake.measure(1, "dev", run=f"run-{number}")
+    assert fake.project() == []
+    for found in fake.verify():
+        assert found.repair is not None
+        found.repair()
+    assert fake.lines() == []
+
+
 def test_a_package_deleted_from_the_registry_does_not_hold_its_group_up(fake: FakeService) -> None:
     fake.project()
     fake.promote(2, to="dev")

@@ -21,7 +21,13 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.aws.parameter_store.archive import Archive
 from promotion.aws.parameter_store.archiving import Archiving
-from promotion.aws.parameter_store.stored_parameters import history_pages, read_below, read_pages
+from promotion.aws.parameter_store.stored_parameters import (
+    history_pages,
+    read_below,
+    read_document,
+    read_pages,
+    read_sequences,
+)
 from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import VersionState
@@ -33,7 +39,6 @@ from promotion.ledger.events import Event
 from promotion.ledger.fold import touched
 from promotion.ledger.folded_runs import Fold, fold_runs, sequence_of
 from promotion.ledger.parameter_documents import (
-    LIVE_KINDS,
     PAGE_BYTES,
     dump,
     entry,
@@ -103,10 +108,10 @@ class ParameterTarget:
         self._archiving = Archiving(client, Archive(client, bucket, prefix), prefix, keep_versions)
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        # The live record comes first: pipelines wait for it.
-        changed = {event.environment for event in events if event.kind in LIVE_KINDS}
-        for name in view.environments:
-            if name in changed or None in changed:
+        # The live records come first: pipelines wait for them. They include what later events changed, because this batch may
+        # fail, and then those are not reached.
+        for name, environment in view.environments.items():
+            if events and environment.live_sequence >= events[0].sequence:
                 self.put_live(view, name)
         by_version: dict[int, list[Event]] = {}
         for event in events:
@@ -132,7 +137,7 @@ class ParameterTarget:
         self._put(parameter, dump(wanted), overwrite=True)
 
     def put_version(self, state: VersionState, events: Sequence[Event], *, used: bool = True) -> None:
-        """Add `events` to a version's history; events that it already contains are skipped.
+        """Add `events` to a version's history; events that it already contains are skipped, and a damaged history stays.
 
         Pages are written before the parameter that names them, and only once. If a page exists, an earlier try wrote
         it, so its entries are taken off the list. An archived version gets a parameter again if it is `used`: live or
@@ -147,7 +152,10 @@ class ParameterTarget:
         if past is not None and past.attributes and not used:
             self._archiving.append(state, past, events)
             return
-        document = json.loads(found) if found else _nothing_after(past)
+        document = read_document(found) if found is not None else _nothing_after(past)
+        if document is None:
+            # `verify` reports it, and its repair writes it anew; it holds up neither other versions nor the bus.
+            return
         entries: list[dict[str, object]] = list(document["history"])
         entries += [entry(event) for event in events if event.sequence > document["last"]]
         last = max(document["last"], *(event.sequence for event in events), 0)
@@ -323,7 +331,7 @@ class ParameterTarget:
         try:
             self._put(parameter, dump(page), overwrite=False)
         except self._client.exceptions.ParameterAlreadyExists:
-            kept = {found["sequence"] for found in json.loads(self._value(parameter) or "[]")}
+            kept = read_sequences(self._value(parameter) or "[]")
             return [found for found in page if found["sequence"] not in kept]
         return []
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promotion.client.live_record import read_json
-from promotion.ledger.comparing import is_page, page_number
+from promotion.ledger.archive import FIELD as ARCHIVED
+from promotion.ledger.comparing import LONGEST_NUMBER, is_page, page_number, parsed
+from promotion.ledger.parameter_documents import pages_of
 
 if TYPE_CHECKING:
     from promotion.aws.accounts import Parameters
@@ -28,8 +30,31 @@ def read_pages(pages: Mapping[int, str], numbers: range, *, tolerant: bool) -> l
         KeyError: a page is missing.
         ValueError: a page is no JSON.
     """
-    wanted = [number for number in numbers if number in pages or not tolerant]
+    # Not by going through `numbers`: a document that was written from outside may count any number of pages.
+    wanted = sorted(number for number in pages if number in numbers)
+    if not tolerant and len(wanted) != numbers.stop - numbers.start:
+        raise KeyError(f"{numbers.stop - numbers.start} pages")
     return [found for number in wanted for found in read_json(pages[number])]
+
+
+def read_document(value: str) -> dict[str, Any] | None:
+    """Return a version's own parameter; None if it is not one that a history can be added to."""
+    document = parsed(value)
+    entries, numbers = document.get("history"), pages_of(document)
+    numbered = [document.get("last"), document.get(ARCHIVED, 0), document.get("pages")]
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        return None
+    numbered += [each.get("sequence") for each in entries]
+    counts = 1 <= numbers.start <= numbers.stop < 10**LONGEST_NUMBER
+    return document if counts and all(isinstance(each, int) for each in numbered) else None
+
+
+def read_sequences(page: str) -> set[int]:
+    """Return the sequence numbers of a page's entries; none if it can't be read."""
+    try:
+        return {int(found["sequence"]) for found in read_json(page)}
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return set()
 
 
 def history_pages(client: Parameters, base: str) -> dict[int, str]:
