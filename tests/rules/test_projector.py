@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows import decisions, operations
 from promotion.workflows.projector import BATCH, FOLLOWS
-from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, FakeService
+from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, FakeService, a_package
+from tests.memory import FakeSageMaker
 
 
 @pytest.fixture
@@ -245,6 +248,43 @@ def test_a_package_deleted_from_the_registry_does_not_hold_its_group_up(fake: Fa
     fake.promote(2, to="dev")
     del fake.sagemaker.packages[fake.view().version(1).package.arn]
     assert fake.project() == []
+
+
+class _Refusing(FakeSageMaker):
+    """SageMaker, which takes at most 50 properties, and no change at all of the package `refused`."""
+
+    refused = ""
+
+    def update_model_package(self, *, ModelPackageArn: str, **changes: Any) -> None:  # noqa: N803
+        known = self.packages[ModelPackageArn]["CustomerMetadataProperties"]
+        if ModelPackageArn == self.refused or len({*known, *changes.get("CustomerMetadataProperties", ())}) > 50:
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": "no"}}, "UpdateModelPackage")
+        super().update_model_package(ModelPackageArn=ModelPackageArn, **changes)
+
+
+def test_metadata_filled_up_since_the_registration_holds_up_nothing() -> None:
+    fake = FakeService()
+    fake.sagemaker = _Refusing()
+    fake.promote(1, to="dev")
+    full = {f"key-{number}": "x" for number in range(49)}
+    fake.sagemaker.packages[a_package(1).arn]["CustomerMetadataProperties"] = full
+    fake.promote(2, to="dev")
+    assert fake.project() == []
+    written = fake.sagemaker.packages
+    assert written[a_package(1).arn]["ModelApprovalStatus"] == names.APPROVED
+    assert written[a_package(2).arn]["CustomerMetadataProperties"]["dev"] == names.APPROVED
+    assert any("CustomerMetadataProperties.dev" in line for line in fake.lines())
+
+
+def test_a_package_that_the_registry_refuses_to_change_holds_up_no_other() -> None:
+    fake = FakeService()
+    fake.sagemaker = refusing = _Refusing()
+    fake.promote(1, to="dev")
+    fake.promote(2, to="dev")
+    refusing.refused = a_package(1).arn
+    [failure] = fake.project()
+    assert failure.target == names.REGISTRY
+    assert fake.sagemaker.packages[a_package(2).arn]["ModelApprovalStatus"] == names.APPROVED
 
 
 def test_an_environment_that_left_the_configuration_is_still_written() -> None:

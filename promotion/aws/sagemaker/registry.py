@@ -42,15 +42,19 @@ class RegistryTarget:
         self._environments = tuple(environments)
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
+        refused: list[ClientError] = []
         for number, (event, decides) in _touched(view, events, self._environments[0]).items():
             state = view.version(number)
-            client = self._client_for(source_identity(event.actor))
             try:
+                client = self._client_for(source_identity(event.actor))
                 self._bring(client, state, decides=decides)
             except ClientError as error:
                 # A package that was deleted from the registry must not block its group; `verify` reports it.
                 if not is_gone(error):
-                    raise
+                    refused.append(error)
+        if refused:
+            # Raised only after all other versions are written.
+            raise refused[0]
 
     def repair(self, state: VersionState) -> None:
         """Write a version's registry entry from the ledger, including its status."""
@@ -115,7 +119,8 @@ class RegistryTarget:
         changes: dict[str, Any] = {}
         before = _part(found, "CustomerMetadataProperties")
         fields = {k: v for k, v in wanted["CustomerMetadataProperties"].items() if before.get(k) != v}
-        if fields:
+        # Without room, as metadata may be filled since the registration, `verify` reports the fields.
+        if fields and not lacks_room(before, tuple(fields)):
             changes["CustomerMetadataProperties"] = fields
         cycle = wanted.get("ModelLifeCycle")
         known = _part(found, "ModelLifeCycle")
