@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from promotion import names
 from promotion.domain import policy
 from promotion.domain.endpoint_plan import same
@@ -25,6 +27,8 @@ def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState
         Invalid: the environment or the version is unknown.
     """
     context.config.environment(name, group)
+    # Before it is compared with the recorded one, which is as short.
+    endpoint = replace(endpoint, problem=endpoint.problem[:LONGEST_PROBLEM])
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         known(view, version)
@@ -35,7 +39,7 @@ def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState
             status=endpoint.status,
             serves=endpoint.version,
             config=endpoint.config,
-            problem=endpoint.problem[:LONGEST_PROBLEM],
+            problem=endpoint.problem,
         )
         return [happened(changed, SYSTEM, version=version, environment=name)]
 

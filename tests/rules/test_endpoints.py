@@ -242,6 +242,14 @@ def test_an_observation_is_recorded_once(fake: FakeService) -> None:
     assert (state(fake).status, state(fake).version) == (names.ENDPOINT_IN_SERVICE, 1)
 
 
+def test_a_long_problem_that_lasts_is_recorded_once(fake: FakeService) -> None:
+    """The sweep sees it every few minutes; SageMaker's reason and our words before it may be longer than what is kept."""
+    before = len(fake.events())
+    for _ in range(3):
+        record(fake, status=names.ENDPOINT_FAILED, problem=f"UpdateEndpoint was refused: {'x' * 1024}")
+    assert len(fake.events()) == before + 1
+
+
 def test_an_operator_removes_an_endpoint_and_asks_for_it_again(fake: FakeService) -> None:
     hosting.remove_endpoint(GROUP, "dev", OPERATOR, "It costs too much.", context=fake.context)
     assert state(fake).removed
