@@ -102,7 +102,7 @@ def read_checkpoint(text: bytes, group: str) -> Checkpoint | None:
     """Decode a stored checkpoint; None if this release can't continue from it."""
     try:
         found = msgspec.json.decode(text, type=Checkpoint)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return found if found.group == group and found.fold == FOLD_VERSION and found.sequence else None
 

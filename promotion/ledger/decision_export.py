@@ -86,7 +86,7 @@ def read(text: bytes) -> Bundle:
     """
     try:
         found = msgspec.json.decode(text, type=Bundle)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Invalid("FILE", f"this is no bundle: {error}") from None
     if not 1 <= found.schema <= SCHEMA + 1 or not found.events:
         raise Invalid("FILE", f"this is no bundle of schema 1 to {SCHEMA + 1}.")

@@ -125,7 +125,7 @@ def read_state(text: str, kind: type[State]) -> State | None:
     """Read a stored state; None if another fold version wrote it or it is damaged (fold the events then)."""
     try:
         found = msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return found if found.fold == FOLD_VERSION else None
 

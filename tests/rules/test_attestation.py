@@ -105,6 +105,15 @@ def test_an_attestation_is_written_once(fake: FakeService) -> None:
     assert fake.s3.objects == before
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{", b"[1]", b"\xff"])
+def test_an_object_that_somebody_else_wrote_holds_no_other_attestation_up(fake: FakeService, body: bytes) -> None:
+    key = attestation.object_key(promotions(fake)[0])
+    fake.s3.objects[key] = body
+    assert fake.project() == []
+    assert fake.s3.objects[key] == body
+    assert all(fake.evidence.attestation(event) for event in promotions(fake)[1:])
+
+
 def test_a_late_attestation_is_of_the_promotion_and_not_of_what_was_asked_since(fake: FakeService) -> None:
     others: dict[names.TargetName, Target] = {
         name: target for name, target in fake.targets.items() if name != names.ATTESTATIONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,11 +14,17 @@ from hypothesis import strategies as st
 from lambdas.shared.http_request import Answered, HttpRequest
 from lambdas.shared.variables import variables
 from promotion import names
+from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.client.resolve import resolve
+from promotion.domain.model import VersionState
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger.append import checked_reason
+from promotion.ledger.checkpoint import read_checkpoint
+from promotion.ledger.decision_export import read as read_bundle
 from promotion.ledger.events import Difference
-from tests.fakes import GROUP, PREFIX, FakeService
+from promotion.ledger.fold import read_state
+from tests.fakes import GROUP, PREFIX, FakeService, as_client
+from tests.memory import FakeS3
 
 LIVE = f"{PREFIX}/{GROUP}/prod/live"
 VERSION = f"{PREFIX}/{GROUP}/versions/1"
@@ -184,3 +191,30 @@ def test_a_json_key_that_is_there_twice_is_refused(monkeypatch: pytest.MonkeyPat
         assert refused.value.response.status_code == 400
         assert why in str(refused.value.response.body)
     variables.cache_clear()
+
+
+# A field that no reader knows is skipped, however deeply it is nested.
+DEEP = '{"later": ' + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda text: read_state(text, VersionState),
+        lambda text: read_checkpoint(text.encode(), GROUP),
+        lambda text: EvidenceBucket(as_client(_holding(text)), "evidence").folded_runs("key"),
+    ],
+)
+def test_a_document_nested_without_end_is_none(read: Callable[[str], object]) -> None:
+    assert read(DEEP) is None
+
+
+def test_a_bundle_nested_without_end_is_no_bundle() -> None:
+    with pytest.raises(Invalid, match="no bundle"):
+        read_bundle(DEEP.encode())
+
+
+def _holding(text: str) -> FakeS3:
+    s3 = FakeS3()
+    s3.objects["key"] = text.encode()
+    return s3

@@ -72,7 +72,7 @@ class EvidenceBucket:
         body = self.text(key)
         try:
             return None if body is None else msgspec.json.decode(body, type=RunsObject)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None
 
     def put(self, key: str, document: dict[str, object], *, once: bool) -> None:
@@ -129,7 +129,7 @@ class AttestationTarget:
 
     def _attest(self, view: GroupSnapshot, event: Event, version: int) -> None:
         # The attestation is written last, so that if it exists, the signatures exist too.
-        if self._bucket.attestation(event) is not None:
+        if self._bucket.text(object_key(event)) is not None:
             return
         state = self._as_of(event, view.version(version))
         members = [self._bucket.members(container) for container in state.package.containers]
