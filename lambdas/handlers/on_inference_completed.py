@@ -27,7 +27,9 @@ from promotion.rendering.documents.costs import cost
 from promotion.workflows.commands import RecordFailure, RecordInference, RecordUnmeasured
 
 MOST_PICTURES, LONGEST_NAME = 20, 200
-# A run's name is stored in its version's ledger item, and DynamoDB limits an item to 400 KB.
+# A run is stored in its version's ledger item, twice, and DynamoDB limits an item to 400 KB: the addresses of its pictures have
+# so many bytes in JSON, and its name so many characters.
+PICTURES_BYTES = 6_000
 RunId = Annotated[str, Meta(max_length=LONGEST_NAME)]
 
 
@@ -173,9 +175,20 @@ def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
     return evidence_of(
         document,
         metrics_uri=report.metrics_uri,
-        pictures=tuple(f"{base}/{name}" for name in picture_names(document.get("pictures"))),
+        pictures=picture_addresses(base, document.get("pictures")),
         **known,
     )
+
+
+def picture_addresses(base: str, named: object) -> tuple[str, ...]:
+    """Return the addresses of the first pictures beside the metrics, in the folder `base`, that fit into PICTURES_BYTES."""
+    room, kept = PICTURES_BYTES, list[str]()
+    for address in (f"{base}/{name}" for name in picture_names(named)):
+        room -= len(msgspec.json.encode(address))
+        if room < 0:
+            break
+        kept.append(address)
+    return tuple(kept)
 
 
 def picture_names(named: object) -> list[str]:

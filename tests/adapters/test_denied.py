@@ -12,11 +12,14 @@ from botocore.stub import Stubber
 from lambdas.handlers import on_inference_completed, prepare_inference
 from promotion.aws.s3.artifacts import Denied, read_details, read_json
 from promotion.aws.s3.picture_store import read_picture
+from promotion.domain.canonical_json import canonical
+from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
 from promotion.errors import Invalid
+from promotion.workflows import runs
 from tests.adapters.conftest import Aws
 from tests.adapters.prepared import live_in_dev, run
-from tests.fakes import as_client
+from tests.fakes import ANN, CHO, GROUP, FakeService, as_client
 
 
 @pytest.mark.parametrize(("code", "said"), [("AccessDenied", "may not list"), ("NoSuchBucket", "no bucket lake")])
@@ -89,6 +92,37 @@ def test_a_document_that_lists_very_many_pictures_names_a_few() -> None:
     assert named[:2] == ["a.png", "b.png"]
     assert len(named) < on_inference_completed.MOST_PICTURES
     assert on_inference_completed.picture_names("a.png") == []
+
+
+def test_a_version_with_the_largest_evidence_everywhere_fits_into_an_item_of_the_ledger() -> None:
+    """DynamoDB takes 400 KB, also with a fourth environment and a large package; beyond that every append is refused."""
+    wide = ["\U0001f600" * 110 + f"{number:010d}" for number in range(200)]
+    document = {
+        "metrics": {"rougeL": 0.7, **dict.fromkeys(wide, 0.1)},
+        **dict.fromkeys(("counts", "latency_ms", "throughput"), dict.fromkeys(wide, 1)),
+        "drift": {f"column {number}": 0.1 for number in range(1_000)},
+        "engine": dict.fromkeys(wide, "\x01" * 200),
+        "pictures": ["\x01" * 195 + f"{number}.png" for number in range(20)],
+    }
+    base = f"s3://{'b' * 63}/{'k' * 900}"
+    fake = FakeService()
+    fake.register(1)
+    for environment in fake.config.environment_names:
+        for person in (ANN, CHO)[: fake.config.environment(environment, GROUP).quorum]:
+            fake.decide(1, environment, person, reason="x" * 2000)
+        evidence = evidence_of(
+            document, source="inference", environment=environment, run_id="r" * 199 + environment[0],
+            metrics_uri=f"{base}/metrics.json", metrics_sha256="a" * 64,
+            pictures=on_inference_completed.picture_addresses(base, document["pictures"]),
+        )  # fmt: skip
+        runs.record_inference(GROUP, 1, evidence, context=fake.context)
+    assert len(canonical(fake.view().version(1))) < 230_000
+
+
+def test_the_pictures_of_an_ordinary_run_are_all_kept() -> None:
+    base = f"s3://{'b' * 63}/{'g' * 63}/{'e' * 32}/{'r' * 60}/score"
+    names = ["metrics.png", "latency.png", "curves.png", "slices.png"]
+    assert on_inference_completed.picture_addresses(base, names) == tuple(f"{base}/{name}" for name in names)
 
 
 def test_a_run_with_an_endless_name_is_refused() -> None:
