@@ -15,7 +15,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows import decisions, operations
 from promotion.workflows.projector import BATCH, FOLLOWS
 from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, FakeService, a_package
-from tests.memory import FakeSageMaker
+from tests.memory import FakeSageMaker, FakeSsm
 
 
 @pytest.fixture
@@ -240,6 +240,43 @@ def test_a_page_that_somebody_else_wrote_holds_up_nothing(fake: FakeService, val
     for found in fake.verify():
         assert found.repair is not None
         found.repair()
+    assert fake.lines() == []
+
+
+class _RefusingSsm(FakeSsm):
+    """Parameter Store, which refuses to write some parameters: of another type, or in an account that lets nobody in."""
+
+    refused: frozenset[str] = frozenset()
+
+    def put_parameter(self, *, Name: str, Value: str, Overwrite: bool, **more: Any) -> None:  # noqa: N803
+        if Name in self.refused:
+            raise ClientError({"Error": {"Code": "HierarchyTypeMismatchException", "Message": ""}}, "PutParameter")
+        super().put_parameter(Name=Name, Value=Value, Overwrite=Overwrite, **more)
+
+
+@pytest.mark.parametrize(
+    "refused", [names.live_parameter(PREFIX, GROUP, "dev"), names.version_parameter(PREFIX, GROUP, 1)]
+)
+def test_a_parameter_that_cannot_be_written_holds_no_other_up(refused: str) -> None:
+    """The live parameter of `dev`, and a version's, may be in trouble while `prod` has to learn of a revocation."""
+    fake = FakeService()
+    fake.ssm = ssm = _RefusingSsm()
+    fake.promote(1)
+    fake.promote(2)
+    fake.project()
+    before = dict(ssm.values)
+    ssm.refused = frozenset({refused})
+    fake.roll_back("dev", to=1)
+    fake.revoke(2)
+    [failure] = fake.project()
+    assert "HierarchyTypeMismatchException" in failure.error
+    assert failure.target == names.PARAMETERS
+    touched = {name for name in ssm.values if ssm.values[name] != before.get(name)}
+    lives = {names.live_parameter(PREFIX, GROUP, name) for name in fake.config.environment_names}
+    histories = {names.version_parameter(PREFIX, GROUP, number) for number in (1, 2)}
+    assert touched == (lives | histories) - {refused}
+    ssm.refused = frozenset()
+    assert fake.project() == []
     assert fake.lines() == []
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -108,11 +109,13 @@ class ParameterTarget:
         self._archiving = Archiving(client, Archive(client, bucket, prefix), prefix, keep_versions)
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
+        """Write what `events` changed; one parameter that can't be written holds up no other, and its error is raised last."""
+        tasks: list[Callable[[], None]] = []
         # The live records come first: pipelines wait for them. They include what later events changed, because this batch may
         # fail, and then those are not reached.
         for name, environment in view.environments.items():
             if events and environment.live_sequence >= events[0].sequence:
-                self.put_live(view, name)
+                tasks.append(partial(self.put_live, view, name))
         by_version: dict[int, list[Event]] = {}
         for event in events:
             # An event is in the history of its own version, and may change the status of the one that it replaces.
@@ -120,8 +123,16 @@ class ParameterTarget:
                 by_version.setdefault(number, []).extend([event] if number == event.version else [])
         used = in_use(view)
         for number, found in by_version.items():
-            self.put_version(view.version(number), found, used=number in used)
-        self._archiving.move_old(view)
+            tasks.append(partial(self.put_version, view.version(number), found, used=number in used))
+        tasks.append(partial(self._archiving.move_old, view))
+        failed: list[Exception] = []
+        for task in tasks:
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001 - raised again after the others; the account may be another one
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
         """Write the live parameter of an environment from the ledger if it differs; with `anew`, in any case."""
