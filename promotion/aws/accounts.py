@@ -83,7 +83,7 @@ class RoutedParameters:
     """
 
     def __init__(self, home: SSMClient, environments: Sequence[str], elsewhere: Callable[[str], SSMClient]) -> None:
-        self._home = home
+        self.home = home
         self._environments = tuple(environments)
         self._elsewhere = elsewhere
         self.exceptions = home.exceptions
@@ -99,14 +99,14 @@ class RoutedParameters:
 
     def get_paginator(self, operation: Literal["get_parameters_by_path"], /) -> _Pages:
         """Return pages of the registry's account first, then of each other account."""
-        return _Pages(operation, [lambda: self._home, *(self._in(name) for name in self._environments)])
+        return _Pages(operation, [lambda: self.home, *(self._in(name) for name in self._environments)])
 
     def _in(self, environment: str) -> Callable[[], SSMClient]:
         return lambda: self._elsewhere(environment)
 
     def _of(self, name: str) -> SSMClient:
         *_, environment, last = name.rsplit("/", 2)
-        return self._elsewhere(environment) if last == "live" and environment in self._environments else self._home
+        return self._elsewhere(environment) if last == "live" and environment in self._environments else self.home
 
 
 class _Pages:

@@ -10,11 +10,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from promotion import names
+from promotion.aws.accounts import RoutedParameters
+from promotion.aws.parameter_store.parameters import ParameterTarget
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows import decisions, operations
 from promotion.workflows.projector import BATCH, FOLLOWS
-from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, FakeService, a_package
+from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, FakeService, a_package, as_client
 from tests.memory import FakeSageMaker, FakeSsm
 
 
@@ -276,6 +278,27 @@ def test_a_parameter_that_cannot_be_written_holds_no_other_up(refused: str) -> N
     histories = {names.version_parameter(PREFIX, GROUP, number) for number in (1, 2)}
     assert touched == (lives | histories) - {refused}
     ssm.refused = frozenset()
+    assert fake.project() == []
+    assert fake.lines() == []
+
+
+def test_an_account_that_lets_nobody_in_holds_no_history_up() -> None:
+    """Histories are in the registry's account, and only live records in the environments' own."""
+    fake = FakeService()
+    fake.promote(1)
+    for number in range(60):
+        fake.later(minutes=1)
+        fake.measure(1, "dev", run=f"run-{number}")
+
+    def refuse(environment: str) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": environment}}, "AssumeRole")
+
+    routed = RoutedParameters(as_client(fake.ssm), ["prod"], refuse)
+    target = ParameterTarget(routed, fake.signer, PREFIX, ledger=fake.ledger, bucket=fake.evidence, keep_versions=1)
+    [failure] = fake.project(targets={**fake.targets, names.PARAMETERS: target})
+    assert "AssumeRole" in failure.error
+    document = json.loads(fake.ssm.values[names.version_parameter(PREFIX, GROUP, 1)])
+    assert document["last"] == fake.view().head.sequence
     assert fake.project() == []
     assert fake.lines() == []
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from promotion import names
 from promotion.aws.parameter_store.archive import Archive, KeptIndex
-from promotion.aws.parameter_store.stored_parameters import read_below, read_pages
+from promotion.aws.parameter_store.stored_parameters import read_histories, read_pages
 from promotion.client.live_record import read_json
 from promotion.domain.model import VersionState
 from promotion.errors import IntegrityError
@@ -155,7 +155,7 @@ class Archiving:
 
     def _below(self, group: str) -> dict[str, str]:
         path = f"{self._prefix}/{group}/versions"
-        return dict(read_below(self._client, path))
+        return dict(read_histories(self._client, path))
 
 
 def versions_of(below: Mapping[str, str]) -> Iterator[int]:

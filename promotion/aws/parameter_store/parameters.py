@@ -24,8 +24,8 @@ from promotion.aws.parameter_store.archive import Archive
 from promotion.aws.parameter_store.archiving import Archiving
 from promotion.aws.parameter_store.stored_parameters import (
     history_pages,
-    read_below,
     read_document,
+    read_histories,
     read_pages,
     read_sequences,
 )
@@ -204,7 +204,7 @@ class ParameterTarget:
                 self._archiving.mend(view, without=state.version)
         text = self._fill(state, beside, entries, anew=True)
         used = pages_of(json.loads(text))
-        for name, value in read_below(self._client, f"{base}/history"):
+        for name, value in read_histories(self._client, f"{base}/history"):
             # A name without a number is no page of this service: `verify` reports and removes it.
             if is_page(name, base) and page_number(name) not in used and value != EMPTIED:
                 self._put(name, EMPTIED, overwrite=True)
@@ -382,4 +382,4 @@ def _sealed(
 
 
 def _page_names(client: Parameters, base: str) -> list[str]:
-    return [name for name, _ in read_below(client, f"{base}/history") if is_page(name, base)]
+    return [name for name, _ in read_histories(client, f"{base}/history") if is_page(name, base)]

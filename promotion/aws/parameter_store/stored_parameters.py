@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from promotion.aws.accounts import RoutedParameters
 from promotion.client.live_record import read_json
 from promotion.ledger.archive import FIELD as ARCHIVED
 from promotion.ledger.comparing import LONGEST_NUMBER, is_page, page_number, parsed
@@ -19,6 +20,11 @@ def read_below(client: Parameters, path: str) -> Iterator[tuple[str, str]]:
     for answer in client.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
         for parameter in answer["Parameters"]:
             yield parameter["Name"], parameter["Value"]
+
+
+def read_histories(client: Parameters, path: str) -> Iterator[tuple[str, str]]:
+    """Yield names and values below a path of histories, which the registry's account alone has."""
+    return read_below(client.home if isinstance(client, RoutedParameters) else client, path)
 
 
 def read_pages(pages: Mapping[int, str], numbers: range, *, tolerant: bool) -> list[dict[str, object]]:
@@ -59,4 +65,6 @@ def read_sequences(page: str) -> set[int]:
 
 def history_pages(client: Parameters, base: str) -> dict[int, str]:
     """Return the values of a history's pages by number."""
-    return {page_number(name): value for name, value in read_below(client, f"{base}/history") if is_page(name, base)}
+    return {
+        page_number(name): value for name, value in read_histories(client, f"{base}/history") if is_page(name, base)
+    }
