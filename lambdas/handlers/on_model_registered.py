@@ -179,11 +179,12 @@ def register(
     )
     if package.hashing:
         artifact_hashing.continue_hashing(package)
-    if readers := execution_roles():
-        share_group(client("sagemaker"), package.arn, package.group, readers)
     if description.get("ModelApprovalStatus") in (names.APPROVED, names.REJECTED):
         # The package was never pending, so it has no request; or its status was set out of band while it was hashed.
         receipt = record_bypass(description)
+    if readers := execution_roles():
+        # Last, because a policy that SageMaker refuses fails each time.
+        share_group(client("sagemaker"), package.arn, package.group, readers)
     return {"sequence": receipt.sequence, "note": receipt.note}
 
 
