@@ -226,7 +226,8 @@ PUBLIC_KEY_FILE: Final = "promotion.pub"
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackageGroup.html
 GROUP_PATTERN: Final = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}")
-ENVIRONMENT_PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# Also a stage of a model's life cycle: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ModelLifeCycle.html
+ENVIRONMENT_PATTERN: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 # RFC 5322: a dot-atom before the @, which is all that SES and a header take, and no RFC 2047 encoded word.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 ADDRESS_PATTERN: Final = re.compile(rf"(?!.*=\?){_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")

@@ -67,7 +67,7 @@ def check(config: Config, source: str) -> None:
             refuse(
                 f"{place}.name",
                 f"{environment.name!r} can't name an environment: lower case letters, digits and "
-                "hyphens, beginning with a letter, at most 32, and not 'versions'.",
+                "hyphens, beginning with a letter, not ending with a hyphen, at most 32, and not 'versions'.",
             )
         if environment.name in seen:
             refuse(f"{place}.name", f"{environment.name!r} is there twice.")

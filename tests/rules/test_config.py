@@ -28,6 +28,8 @@ def test_the_file_of_this_repository_is_right() -> None:
         ('name = "test"', 'name = "versions"', "environments[1].name", "can't name an environment"),
         ('name = "test"', 'name = "Test"', "environments[1].name", "can't name an environment"),
         ('name = "test"', 'name = "a/b"', "environments[1].name", "can't name an environment"),
+        # SageMaker refuses it as the stage of a model's life cycle.
+        ('name = "test"', 'name = "test-"', "environments[1].name", "can't name an environment"),
         ('sender = "models@example.com"', 'sender = "models"', "mail.sender", "is not a mail address"),
         ('"ann@example.com", "cho@example.com"', "", "environments[2].approvers", "at least one address"),
         ("min = 0.6\nlargest", 'min = 0.6\nrequires = "report"\nlargest', "gates[0]", "judges one thing"),
