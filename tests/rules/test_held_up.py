@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.accounts import RoutedParameters
 from promotion.aws.parameter_store.parameters import ParameterTarget
+from promotion.workflows import decisions
 from tests.fakes import GROUP, PREFIX, FakeService, a_package, as_client
 from tests.memory import FakeSageMaker, FakeSsm
+from tests.rules.scenario import BEGINNING, Scenario, measured
 
 
 @pytest.fixture
@@ -163,3 +166,38 @@ def test_a_package_that_the_registry_refuses_to_change_holds_up_no_other() -> No
     [failure] = fake.project()
     assert failure.target == names.REGISTRY
     assert fake.sagemaker.packages[a_package(2).arn]["ModelApprovalStatus"] == names.APPROVED
+
+
+def _asked_for_test() -> Scenario:
+    scenario = Scenario()
+    scenario.registers(1, created_at=BEGINNING)
+    scenario.decides("dev", 1)
+    scenario.runs("dev", 1, measured(0.9, run_id="first"))
+    return scenario
+
+
+def test_a_late_mail_about_a_request_of_a_package_that_was_made_anew_holds_no_mail_up() -> None:
+    scenario = _asked_for_test()
+    scenario.later(days=30)
+    scenario.keeps_time("test")
+    scenario.registers(1, created_at=scenario.now)
+    assert scenario.mails(names.REQUEST_EXPIRED) == []
+    assert scenario.mails()
+
+
+def test_a_late_mail_about_a_request_for_an_environment_that_is_gone_holds_no_mail_up() -> None:
+    scenario = _asked_for_test()
+    scenario.runs("dev", 1, measured(0.01, run_id="second"))
+    assert scenario.mails(names.INFERENCE_COMPLETED)
+    left = tuple(each for each in scenario.config.environments if each.name != "test")
+    scenario.config = replace(scenario.config, environments=left)
+    assert scenario.mails(names.INFERENCE_COMPLETED) == []
+
+
+def test_a_late_mail_about_hashing_for_an_environment_that_is_gone_holds_no_mail_up() -> None:
+    scenario = Scenario()
+    scenario.registers(1, hashing=True)
+    decisions.record_artifact(scenario.group, 1, (), "It can't be read.", context=scenario.context)
+    assert scenario.mails(names.ARTIFACT_HASHED)
+    scenario.config = replace(scenario.config, environments=scenario.config.environments[1:])
+    assert scenario.mails(names.ARTIFACT_HASHED) == []

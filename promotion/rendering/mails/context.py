@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from promotion.config.loading import Config
-from promotion.domain.model import VersionState
+from promotion.domain.model import Request, VersionState
 from promotion.formatting import moment, one_line, readable
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.snapshot import GroupSnapshot
@@ -62,6 +62,12 @@ class MailContext(Struct, frozen=True, kw_only=True):
     @property
     def request_id(self) -> str:
         return str(getattr(self.event.payload, "request_id", ""))
+
+    @property
+    def pending(self) -> list[Request]:
+        """The version's open requests, without those for environments that have left the configuration."""
+        asked = (self.state.requests.get(name) for name in self.config.environment_names)
+        return [each for each in asked if each is not None and each.state_at(self.event.time) == "Pending"]
 
     @property
     def requester(self) -> tuple[str, ...]:

@@ -80,9 +80,11 @@ def promoted(o: MailContext, payload: payloads.ModelPromoted) -> list[Letter]:
 
 
 def expired(o: MailContext) -> list[Letter]:
-    """Write to the requester; with the cause if approval was impossible."""
+    """Write to the requester; with the cause if approval was impossible. Nothing if the number is another package's now."""
     name = o.environment
-    stop = stop_of(o, o.state.requests[name])
+    if (request := o.state.requests.get(name)) is None:
+        return []
+    stop = stop_of(o, request)
     again = "That is not a rejection: you can ask again on the page."
     cause = f"Nobody could approve it: {stop.why_not} {stop.who_may}".strip()
     return [

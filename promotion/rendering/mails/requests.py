@@ -66,8 +66,7 @@ def measured(o: MailContext, payload: payloads.InferenceCompleted) -> list[Lette
         return stops.run_failed(o, payload)
     if not payload.told:
         return []
-    asked = [request for request in o.state.requests.values() if request.id == payload.request_id]
-    pending = [request for request in asked if request.state_at(o.event.time) == "Pending"]
+    pending = [request for request in o.pending if request.id == payload.request_id]
     found = [_ask(o, request) for request in pending]
     return found + [letter for request in pending if not request.gates_open for letter in stops.stopped(o, request)]
 

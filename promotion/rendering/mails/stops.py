@@ -56,8 +56,7 @@ def artifact_failed(o: MailContext, payload: payloads.ArtifactHashed) -> list[Le
     """Return a letter to the requester, once hashing has failed permanently, about the pending request."""
     if payload.hashing or not payload.problem:
         return []
-    pending = [request for request in o.state.requests.values() if request.state_at(o.event.time) == "Pending"]
-    return [letter for request in pending[:1] for letter in stopped(o, request)]
+    return [letter for request in o.pending[:1] for letter in stopped(o, request)]
 
 
 def run_failed(o: MailContext, payload: payloads.InferenceCompleted) -> list[Letter]:
