@@ -104,6 +104,9 @@ def request(visit: PageVisit, token: str) -> Response[str]:
         visit.require_reader(session.person)
         return visit.refusal(error, session.person)
     visit.require_reader(session.person, situation.version.package)
+    if name not in config().environment_names:
+        said = f"{name} has left the configuration; the history of v{situation.request.version} of {group} has the request."
+        return _unknown(visit, session, said)
     if policy.may_decide_at_all(session.person, situation) and (again := sign_in_renewal.renewed(visit, session)):
         return again
     live, applied = view.environment(name).live, _cursors().read(group)
