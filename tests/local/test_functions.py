@@ -14,13 +14,13 @@ from local.children import Children
 from local.runtime.function import Function, Place, Settings
 
 HANDLER = """
-import os, time
+import os, signal
 
 def handler(event, context):
     if event == "end":
         os.kill(os.getpid(), 9)
-    if event == "sleep":
-        time.sleep(600)
+    if event == "hang":
+        signal.pause()
     return [event, os.getpid()]
 """
 
@@ -53,7 +53,7 @@ def invoke(function: Function, event: str) -> tuple[Any, str | None]:
 
 @pytest.mark.parametrize(
     ("event", "kind", "says"),
-    [("end", "Runtime.ExitError", "pkg.module.handler ended"), ("sleep", "Sandbox.Timedout", "after 1.00 seconds")],
+    [("end", "Runtime.ExitError", "pkg.module.handler ended"), ("hang", "Sandbox.Timedout", "after 1.00 seconds")],
 )
 def test_an_event_that_no_process_answers_fails(function: Function, event: str, kind: str, says: str) -> None:
     (first, before), _ = invoke(function, "x")
