@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from moto.sqs.models import Queue, SQSBackend
@@ -28,13 +27,9 @@ def mend() -> None:
                 return found
             queue.wait_for_messages(_WAIT_SECONDS)
 
-    SQSBackend.receive_message = receive_locked
-    Queue.delete_message = _locked(delete)
-
-
-def _locked(operation: Callable[..., None]) -> Callable[..., None]:
-    def locked(self: Any, *arguments: Any) -> None:
+    def delete_locked(self: Any, receipt_handle: str) -> None:
         with self._messages_lock:
-            operation(self, *arguments)
+            delete(self, receipt_handle)
 
-    return locked
+    SQSBackend.receive_message = receive_locked
+    Queue.delete_message = delete_locked
