@@ -18,6 +18,7 @@ from local.runtime.function import Function
 
 log = logging.getLogger("local.queues")
 _IDLE_SECONDS = 0.5
+_REST_SECONDS = 10.0
 _DEFAULT_CONCURRENCY = 2
 
 
@@ -68,8 +69,10 @@ class QueueReader:
                     MessageAttributeNames=["All"],
                 ).get("Messages", [])
                 if not messages:
-                    woken.wait(_IDLE_SECONDS)
+                    # One poller looks for messages whose delay is over; the others wait until there are messages.
+                    woken.wait(_IDLE_SECONDS if woken is self._wakers[0] else _REST_SECONDS)
                     continue
+                self.wake()
                 self._hand_over(client, messages)
             except ClientError as refused:
                 log.warning("the queue of %s can't be read: %s", self._function.settings.module, refused)
