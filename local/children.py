@@ -86,7 +86,7 @@ class Children:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
         for process in running:
-            self.stop(process, grace_seconds=0.5 if process.poll() is None else 0)
+            self.stop(process, grace_seconds=2 if process.poll() is None else 0)
         if self._watchdog.stdin is not None:
             self._watchdog.stdin.close()
         self._watchdog.wait()

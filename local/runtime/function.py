@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.children import Children, describe, plain_environment
+from local.children import Children, Ending, describe, plain_environment
 from local.runtime.runtime_api import Invocation, RuntimeApi
 
 _ENTRY = Path(__file__).with_name("entry.py")
@@ -133,12 +133,14 @@ class Function:
             try:
                 process = self._idle.get_nowait()
             except queue.Empty:
+                if self._stopping.is_set():
+                    raise Ending(self.settings.module) from None
                 with self._lock:
                     fresh = self._count < self._place.most_processes
                     self._count += fresh
                     number = self._count
                 if fresh:
-                    return _Process(self.settings, self._place, self._children, number)
+                    return self._start(number)
                 try:
                     process = self._idle.get(timeout=0.5)  # a process may have died rather than come back
                 except queue.Empty:
@@ -147,6 +149,14 @@ class Function:
                 return process
             with self._lock:
                 self._count -= 1
+
+    def _start(self, number: int) -> _Process:
+        try:
+            return _Process(self.settings, self._place, self._children, number)
+        except BaseException:
+            with self._lock:
+                self._count -= 1
+            raise
 
 
 class _Process:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coverage import Coverage, CoverageData
 
-from local.children import Children
+from local.children import Children, Ending
 from local.runtime.function import Function, Place, Settings
 
 HANDLER = """
@@ -32,18 +33,26 @@ def children() -> Iterator[Children]:
     children.stop_all()
 
 
-@pytest.fixture
-def function(children: Children, tmp_path: Path) -> Function:
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "aws_session_token": "test"}
+
+
+def made(
+    children: Children, tmp_path: Path, credentials: Callable[[str, str], Mapping[str, str]] = lambda *_: CREDENTIALS
+) -> Function:
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg" / "module.py").write_text(HANDLER)
     (tmp_path / "clock").write_text("0.0")
-    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "aws_session_token": "test"}
-    place = Place(tmp_path, tmp_path / "logs", tmp_path / "clock", "http://127.0.0.1:9", lambda *_: credentials)
+    place = Place(tmp_path, tmp_path / "logs", tmp_path / "clock", "http://127.0.0.1:9", credentials)
     settings = Settings(
         name="f", arn="arn:aws:lambda:us-east-1:123456789012:function:f", handler="pkg.module.handler",
         role_arn="arn:aws:iam::123456789012:role/f", timeout_seconds=1, memory_mb=128, environment={},
     )  # fmt: skip
     return Function(settings, place, children)
+
+
+@pytest.fixture
+def function(children: Children, tmp_path: Path) -> Function:
+    return made(children, tmp_path)
 
 
 def invoke(function: Function, event: str) -> tuple[Any, str | None]:
@@ -70,6 +79,32 @@ def test_a_handler_that_is_not_there_fails_as_it_starts(function: Function, tmp_
     failed, error = invoke(function, "x")
     assert error == "Unhandled"
     assert "broken as it starts" in failed["errorMessage"]
+
+
+def test_a_process_that_can_not_start_takes_no_place(children: Children, tmp_path: Path) -> None:
+    granted = [False]
+
+    def credentials(*_: str) -> dict[str, str]:
+        if not granted[0]:
+            raise PermissionError("the role can't be assumed")
+        return CREDENTIALS
+
+    function = made(children, tmp_path, credentials)
+    for _ in range(Place.most_processes):
+        with pytest.raises(PermissionError):
+            invoke(function, "x")
+    granted[0] = True
+    assert invoke(function, "y")[1] is None
+
+
+def test_what_waits_for_a_process_ends_with_the_service(children: Children, tmp_path: Path) -> None:
+    function = made(children, tmp_path)
+    with ThreadPoolExecutor() as callers:
+        calls = [callers.submit(invoke, function, "hang") for _ in range(2 * Place.most_processes + 1)]
+        function.stop()
+        children.stop_all()
+        ends = [call.exception() or call.result()[1] for call in calls]
+    assert all(isinstance(end, Ending) or end == "Unhandled" for end in ends)
 
 
 def test_a_function_is_measured_by_coverage_if_its_service_is(
