@@ -45,8 +45,8 @@ log = logging.getLogger("inference")
 class VllmEngine:
     """Continues texts by requests to a vLLM server; each text has its own connection and thread."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, said: IO[bytes], loaded: Loaded) -> None:
-        self._process, self._port, self._log = process, port, said
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log_file: IO[bytes], loaded: Loaded) -> None:
+        self._process, self._port, self._log = process, port, log_file
         self._detokenizers = Detokenizers(loaded.tokenizer, loaded.generation_config)
         self._readers = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="vllm")
         self._changed = threading.Condition()
@@ -70,17 +70,17 @@ class VllmEngine:
             "--tensor-parallel-size": str(gpus), "--max-model-len": str(limits.total_tokens),
         }  # fmt: skip
         # A file, not a pipe: the process would block on a full pipe that is not read.
-        said = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the server
+        log_file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the server
         try:
             process = subprocess.Popen(
                 [*command, *(part for option in options.items() for part in option)],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT,
                 env={**os.environ, **environment, "HF_HUB_OFFLINE": "1"},
             )  # fmt: skip
         except OSError as error:
-            said.close()
+            log_file.close()
             raise ModelBroken(f"vLLM does not start: {error}") from None
-        engine = cls(process, port, said, loaded)
+        engine = cls(process, port, log_file, loaded)
         # The server must be ended with this process, whatever the reason, to free the device's memory.
         atexit.register(engine.close)
         seconds = float(environment.get(START_SECONDS, "").strip() or _LONGEST_START)

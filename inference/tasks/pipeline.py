@@ -134,16 +134,6 @@ class Pipeline:
             first["run"] = run.as_json()
         return Answered([dump_line(value) for value in values], run)
 
-    def answer_record(self, value: Any) -> tuple[Any, Run]:
-        """Answer one real-time request, in its task's format.
-
-        Raises:
-            RecordInvalid: the request is wrong.
-        """
-        begun = Begun()
-        request = self.parse_record(value)
-        return self.finish_record(request, self.task.answer([request])[0], begun)
-
     def parse_record(self, value: Any) -> InferenceRequest:
         """Parse a real-time request.
 

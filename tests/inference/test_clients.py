@@ -14,6 +14,7 @@ from rouge_score import rouge_scorer
 
 from inference.__main__ import main
 from inference.tasks.pipeline import Pipeline
+from tests.inference.real_time import answer_record
 from tests.inference.samples import sentences
 
 ARTICLES = [{"id": place, "article": text} for place, text in enumerate(sentences(20, longest=20))]
@@ -75,7 +76,7 @@ def test_a_real_time_client_reads_generated_texts(texts: Pipeline) -> None:
         generated: list[str] = model_predictions["generated_texts"]
         return generated
 
-    answer, _ = texts.answer_record(json.loads(json.dumps(payload).encode("utf-8")))
+    answer, _ = answer_record(texts, json.loads(json.dumps(payload).encode("utf-8")))
 
     assert len(parse_response_multiple_texts(json.dumps(answer).encode())) == 3
 
@@ -86,7 +87,7 @@ def test_all_ten_parameters_of_the_fields_generator_are_taken(texts: Pipeline) -
         "early_stopping": True, "do_sample": True, "top_k": 20, "top_p": 0.9, "seed": 7,
     }  # fmt: skip
 
-    answer, _ = texts.answer_record({"text_inputs": ["the fox", "a dog"], **kwargs})
+    answer, _ = answer_record(texts, {"text_inputs": ["the fox", "a dog"], **kwargs})
 
     assert [len(one["generated_texts"]) for one in answer] == [2, 2]
 
@@ -94,9 +95,9 @@ def test_all_ten_parameters_of_the_fields_generator_are_taken(texts: Pipeline) -
 def test_a_zero_shot_client_takes_the_first_label(labels: Pipeline) -> None:
     sequence, candidate_labels = "one day I will see the world", ["travel", "cooking", "dancing"]
 
-    answer, _ = labels.answer_record({"sequences": sequence, "candidate_labels": candidate_labels})
-    nested, _ = labels.answer_record(
-        {"inputs": sequence, "parameters": {"candidate_labels": candidate_labels, "multi_label": False}}
+    answer, _ = answer_record(labels, {"sequences": sequence, "candidate_labels": candidate_labels})
+    nested, _ = answer_record(
+        labels, {"inputs": sequence, "parameters": {"candidate_labels": candidate_labels, "multi_label": False}}
     )
 
     predicted_label = answer["labels"][answer["scores"].index(max(answer["scores"]))]

@@ -24,6 +24,7 @@ from inference.models.loading import Loaded, load
 from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 from tests.inference.llamas import byte_tokenizer
+from tests.inference.real_time import answer_record
 from tests.inference.step_engines import TEXTS
 
 SYSTEM = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "fox?"}]
@@ -41,7 +42,7 @@ def decoder(llama_folder: Path) -> Pipeline:
 
 
 def generated(pipeline: Pipeline, inputs: Any, **parameters: Any) -> list[str]:
-    answers, _ = pipeline.answer_record({"inputs": inputs, "parameters": parameters})
+    answers, _ = answer_record(pipeline, {"inputs": inputs, "parameters": parameters})
     return [answer["generated_text"] for answer in answers]
 
 
@@ -99,8 +100,9 @@ def test_a_text_ends_with_its_first_stop(decoder: Pipeline) -> None:
     stop = whole[10:13]
     at = whole.index(stop) + len(stop)
 
-    [answer], _ = decoder.answer_record(
-        {"inputs": "the fox", "parameters": {"max_new_tokens": 40, "stop": [stop, "never said"], "details": True}}
+    [answer], _ = answer_record(
+        decoder,
+        {"inputs": "the fox", "parameters": {"max_new_tokens": 40, "stop": [stop, "never said"], "details": True}},
     )
 
     assert answer["generated_text"] == whole[:at]
@@ -114,8 +116,8 @@ def test_an_end_token_ends_a_text_and_is_no_part_of_it(loaded: Loaded) -> None:
     with torch.no_grad():
         # What begins the answer says now that it ends, and louder.
         weights[1] = 100 * weights[4]
-    [answer], _ = Pipeline(task_for(loaded)).answer_record(
-        {"inputs": "the fox", "parameters": {"max_new_tokens": 40, "details": True}}
+    [answer], _ = answer_record(
+        Pipeline(task_for(loaded)), {"inputs": "the fox", "parameters": {"max_new_tokens": 40, "details": True}}
     )
 
     assert answer["details"]["finish_reason"] == "eos_token"
@@ -138,7 +140,7 @@ def test_messages_go_through_the_artifacts_own_template(decoder: Pipeline, form:
         "messages": {"messages": SYSTEM},
     }
 
-    answers, _ = decoder.answer_record({**record[form], "parameters": {"max_new_tokens": 5, "return_full_text": True}})
+    answers, _ = answer_record(decoder, {**record[form], "parameters": {"max_new_tokens": 5, "return_full_text": True}})
 
     prompt = "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nfox? [/INST]"
     assert answers[0]["generated_text"].startswith(prompt)
@@ -170,7 +172,7 @@ def test_messages_go_through_the_artifacts_own_template(decoder: Pipeline, form:
 )
 def test_a_wrong_request_is_told_its_field(decoder: Pipeline, record: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecordInvalid) as refused:
-        decoder.answer_record({"id": 7, **record})
+        answer_record(decoder, {"id": 7, **record})
 
     assert str(refused.value).startswith("record 7: ")
     assert reason in str(refused.value)
@@ -182,24 +184,24 @@ def test_messages_without_a_template_are_refused(loaded: Loaded) -> None:
     pipeline = Pipeline(task_for(Loaded(loaded.task, loaded.model, tokenizer, loaded.folder)))
 
     with pytest.raises(RecordInvalid, match="no chat template"):
-        pipeline.answer_record({"messages": SYSTEM})
+        answer_record(pipeline, {"messages": SYSTEM})
 
 
 def test_a_prompt_longer_than_the_limit_is_refused_and_told_what_to_do(loaded: Loaded) -> None:
     pipeline = Pipeline(task_for(loaded, {"MAX_INPUT_LENGTH": "8", "MAX_TOTAL_TOKENS": "20"}))
 
     with pytest.raises(TooLong, match=r"at most 8 tokens \(MAX_INPUT_LENGTH\), and has 11; shorten it"):
-        pipeline.answer_record({"inputs": "0123456789"})
+        answer_record(pipeline, {"inputs": "0123456789"})
     with pytest.raises(TooLong, match=r"with 6 tokens of inputs .* 20 \(MAX_TOTAL_TOKENS\); ask for at most 14"):
-        pipeline.answer_record({"inputs": "01234", "parameters": {"max_new_tokens": 15}})
+        answer_record(pipeline, {"inputs": "01234", "parameters": {"max_new_tokens": 15}})
     with pytest.raises(TooLong, match="at most 8 tokens"):
-        pipeline.answer_record({"inputs": "the fox " * 1_000_000})
+        answer_record(pipeline, {"inputs": "the fox " * 1_000_000})
 
 
 def test_a_prompt_cut_on_request_keeps_its_end(loaded: Loaded) -> None:
     pipeline = Pipeline(task_for(loaded, {"MAX_INPUT_LENGTH": "8", "MAX_TOTAL_TOKENS": "20"}))
 
-    [answer], _ = pipeline.answer_record({"inputs": "0123456789", "parameters": {"truncate": 5, "details": True}})
+    [answer], _ = answer_record(pipeline, {"inputs": "0123456789", "parameters": {"truncate": 5, "details": True}})
 
     assert answer["details"]["input_length"] == 5
     # Without max_new_tokens there is as much as the limit leaves.

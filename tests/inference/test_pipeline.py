@@ -15,6 +15,7 @@ from inference.errors import HyperParametersInvalid, RecordInvalid
 from inference.models.loading import load
 from inference.records.counts import peak_memory_bytes
 from inference.tasks.pipeline import Pipeline
+from tests.inference.real_time import answer_record
 from tests.inference.samples import sentences
 
 BAD: list[tuple[bytes, str]] = [
@@ -154,12 +155,12 @@ def test_ignored_parameters_are_counted(t5_folder: Path) -> None:
 
 def test_a_real_time_request_that_is_wrong_is_refused(texts: Pipeline) -> None:
     with pytest.raises(RecordInvalid, match="text_inputs: is empty"):
-        texts.answer_record({"text_inputs": ["a", ""]})
+        answer_record(texts, {"text_inputs": ["a", ""]})
 
 
 def test_a_real_time_answer_is_plain(texts: Pipeline) -> None:
-    one, _ = texts.answer_record({"text_inputs": "the fox"})
-    many, _ = texts.answer_record({"text_inputs": ["the fox", "the fox"]})
+    one, _ = answer_record(texts, {"text_inputs": "the fox"})
+    many, _ = answer_record(texts, {"text_inputs": ["the fox", "the fox"]})
 
     assert list(one) == ["generated_texts"]
     assert many == [one, one]

@@ -16,6 +16,7 @@ from inference.errors import ModelBroken, RecordInvalid
 from inference.records.prompt_templates import Prompts
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
+from tests.inference.real_time import answer_record
 from tests.inference.servers import serving
 
 SHIPPED = Path(__file__).parents[2] / "examples" / "prompts"
@@ -209,9 +210,9 @@ def test_a_record_may_name_a_template_instead_of_its_text(artifact: Path) -> Non
     pipeline = opened(artifact)
     asked = {"template": "answer", "variables": HOLM, "shots": 0, "max_new_tokens": 4}
 
-    [by_name], _ = pipeline.answer_record(asked)
-    [by_text], _ = pipeline.answer_record({"inputs": ANSWER_BY_DUMMY, "max_new_tokens": 4})
-    [as_chat], _ = pipeline.answer_record({**asked, "shots": 1, "form": "chat", "return_full_text": True})
+    [by_name], _ = answer_record(pipeline, asked)
+    [by_text], _ = answer_record(pipeline, {"inputs": ANSWER_BY_DUMMY, "max_new_tokens": 4})
+    [as_chat], _ = answer_record(pipeline, {**asked, "shots": 1, "form": "chat", "return_full_text": True})
 
     assert by_name == by_text
     assert as_chat["generated_text"].startswith("<s>[INST] <<SYS>>\nYou answer from the context alone.")
@@ -223,7 +224,7 @@ def test_a_missing_variable_is_that_lines_error_and_a_400_in_real_time(artifact:
 
     answered = json.loads(pipeline.answer_lines([json.dumps(record).encode()]).lines[0])
     with pytest.raises(RecordInvalid) as refused:
-        pipeline.answer_record(record)
+        answer_record(pipeline, record)
     with serving(pipeline) as (address, _, _):
         answer = httpx.post(f"{address}/invocations", json=record, timeout=60)
 
@@ -238,7 +239,7 @@ def compared(artifact: Path, tmp_path: Path) -> list[str]:
     pipeline = opened(artifact)
     inputs, references = tmp_path / "data.jsonl", tmp_path / "references.jsonl"
     records = [{"id": n, "variables": {**HOLM, "question": f"Question {n}?"}, "max_new_tokens": 6} for n in range(5)]
-    answers = [pipeline.answer_record({**record, "template": "answer", "shots": 0})[0][0] for record in records]
+    answers = [answer_record(pipeline, {**record, "template": "answer", "shots": 0})[0][0] for record in records]
     inputs.write_text("".join(json.dumps(record) + "\n" for record in records))
     references.write_text(
         "".join(json.dumps({"id": n, "answer": one["generated_text"]}) + "\n" for n, one in enumerate(answers))

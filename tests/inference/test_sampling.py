@@ -14,6 +14,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from inference.engines.sampling import RecordSampler, pick, record_key, uniform_draws
 from inference.tasks.pipeline import Pipeline
+from tests.inference.real_time import answer_record
 from tests.inference.samples import sentences
 
 VOCABULARY = 12
@@ -99,9 +100,9 @@ def test_a_seed_gives_the_same_text_in_whatever_batch_it_lands(texts: Pipeline) 
 def test_sampling_beams_belong_to_the_record_too(texts: Pipeline) -> None:
     record = {"text_inputs": "the quick fox", "seed": 7, "do_sample": True, "num_beams": 3}
 
-    alone, _ = texts.answer_record(record)
+    alone, _ = answer_record(texts, record)
     torch.manual_seed(123)
-    again, _ = texts.answer_record({**record, "text_inputs": ["a dog", "the quick fox"]})
+    again, _ = answer_record(texts, {**record, "text_inputs": ["a dog", "the quick fox"]})
 
     assert again[1] == alone
 
@@ -111,8 +112,8 @@ def test_sampling_leaves_the_global_generator_where_it_was(texts: Pipeline) -> N
     expected = torch.rand(3).tolist()
     torch.manual_seed(5)
 
-    texts.answer_record({"text_inputs": "fox", "do_sample": True, "num_beams": 2})
-    texts.answer_record({"text_inputs": "fox", "do_sample": True})
+    answer_record(texts, {"text_inputs": "fox", "do_sample": True, "num_beams": 2})
+    answer_record(texts, {"text_inputs": "fox", "do_sample": True})
 
     assert torch.rand(3).tolist() == expected
 
@@ -120,4 +121,4 @@ def test_sampling_leaves_the_global_generator_where_it_was(texts: Pipeline) -> N
 def test_a_request_without_a_seed_can_be_repeated(t5_folder: Path, texts: Pipeline) -> None:
     record = {"text_inputs": "the quick fox", "do_sample": True}
 
-    assert texts.answer_record(record)[0] == texts.answer_record(record)[0]
+    assert answer_record(texts, record)[0] == answer_record(texts, record)[0]

@@ -28,6 +28,7 @@ from inference.serving.settings import Hosting
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.tasks import Answer, Joining, TextToText
 from promotion.errors import Invalid
+from tests.inference.real_time import answer_record
 from tests.inference.samples import sentences
 from tests.inference.servers import serving, until
 
@@ -291,7 +292,7 @@ def test_answers_do_not_depend_on_who_asks_at_the_same_time(t5_folder: Path, mon
     ]
     task = TextToText(load(t5_folder))
     pipeline = Pipeline(task)
-    alone = [pipeline.answer_record(record)[0] for record in records]
+    alone = [answer_record(pipeline, record)[0] for record in records]
     flow, together = task.flow, threading.Event()
 
     def held(requests: Sequence[InferenceRequest], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:

@@ -18,6 +18,7 @@ from inference.models.loading import Loaded, load
 from inference.serving.settings import Hosting
 from inference.tasks.pipeline import Pipeline
 from promotion.client.artifact import manifest_of_folder
+from tests.inference.real_time import answer_record
 from tests.inference.servers import Server, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text(encoding="utf-8")
@@ -209,7 +210,7 @@ def test_a_text_that_fails_under_way_says_so_in_its_stream(loaded: Loaded) -> No
     task = task_for(loaded)
     assert isinstance(task, TextGeneration)
     asked = {"inputs": "the fox", "parameters": {"max_new_tokens": 12}}
-    [said], _ = Pipeline(task).answer_record({**asked, "parameters": {"max_new_tokens": 12, "details": True}})
+    [said], _ = answer_record(Pipeline(task), {**asked, "parameters": {"max_new_tokens": 12, "details": True}})
     task.engine, _ = engine_of(loaded, Watched(loaded.model, broken=said["details"]["tokens"][3]["id"]))
 
     with serving(Pipeline(task)) as (address, _, _):

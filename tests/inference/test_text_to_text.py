@@ -15,6 +15,7 @@ from inference.engines.generate import GenerateEngine
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.tasks import TextToText
+from tests.inference.real_time import answer_record
 from tests.inference.samples import sentences
 
 SETTINGS: list[dict[str, Any]] = [
@@ -75,7 +76,7 @@ def test_a_text_that_comes_twice_is_computed_once(t5_folder: Path) -> None:
 
 def test_one_text_with_two_settings_is_computed_twice(texts: Pipeline) -> None:
     short, long = (
-        texts.answer_record({"text_inputs": "the fox", "max_new_tokens": count})[0]["generated_texts"][0]
+        answer_record(texts, {"text_inputs": "the fox", "max_new_tokens": count})[0]["generated_texts"][0]
         for count in (1, 9)
     )
 

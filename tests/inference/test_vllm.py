@@ -21,6 +21,7 @@ from inference.errors import ModelBroken, RecordInvalid
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
 from tests.inference.llamas import byte_tokenizer
+from tests.inference.real_time import answer_record
 from tests.inference.servers import serving, until
 from tests.inference.vllm_standin import ENDLESS
 
@@ -72,8 +73,8 @@ def test_a_package_may_ask_for_it_on_one(llama_folder: Path, notes: Path) -> Non
 
 
 def test_answers_have_the_same_form(pipeline: Pipeline) -> None:
-    answers, run = pipeline.answer_record(
-        {"inputs": ["fox", "a dog"], "parameters": {"max_new_tokens": 7, "details": True}}
+    answers, run = answer_record(
+        pipeline, {"inputs": ["fox", "a dog"], "parameters": {"max_new_tokens": 7, "details": True}}
     )
 
     # "<s>fox" said over again, without its special token.
@@ -94,8 +95,8 @@ def test_parameters_arrive_by_its_names(pipeline: Pipeline, notes: Path) -> None
         "stop": ["zz"],
     }
 
-    pipeline.answer_record({"inputs": "fox", "parameters": {"max_new_tokens": 4, **sampled}})
-    pipeline.answer_record({"inputs": "fox", "parameters": {"max_new_tokens": 4}})
+    answer_record(pipeline, {"inputs": "fox", "parameters": {"max_new_tokens": 4, **sampled}})
+    answer_record(pipeline, {"inputs": "fox", "parameters": {"max_new_tokens": 4}})
 
     first, second = noted(notes, "asked")
     assert {name: first[name] for name in sampled if name != "do_sample"} == {
@@ -106,8 +107,8 @@ def test_parameters_arrive_by_its_names(pipeline: Pipeline, notes: Path) -> None
 
 
 def test_a_stop_ends_the_text(pipeline: Pipeline) -> None:
-    [answer], _ = pipeline.answer_record(
-        {"inputs": "fox", "parameters": {"max_new_tokens": 40, "stop": ["xf"], "details": True}}
+    [answer], _ = answer_record(
+        pipeline, {"inputs": "fox", "parameters": {"max_new_tokens": 40, "stop": ["xf"], "details": True}}
     )
 
     assert answer["generated_text"] == "foxf"
@@ -116,9 +117,9 @@ def test_a_stop_ends_the_text(pipeline: Pipeline) -> None:
 
 def test_a_refused_request_fails_alone(pipeline: Pipeline) -> None:
     with pytest.raises(RecordInvalid, match="vLLM refused it with 400"):
-        pipeline.answer_record({"inputs": "fox", "parameters": {"max_new_tokens": 13}})
+        answer_record(pipeline, {"inputs": "fox", "parameters": {"max_new_tokens": 13}})
 
-    assert pipeline.answer_record({"inputs": "fox", "parameters": {"max_new_tokens": 2}})[0]
+    assert answer_record(pipeline, {"inputs": "fox", "parameters": {"max_new_tokens": 2}})[0]
 
 
 def test_streams_and_departures_go_through(pipeline: Pipeline, notes: Path) -> None:
@@ -164,7 +165,7 @@ def test_the_real_one_answers_with_as_many_tokens_as_were_asked_for(llama_folder
     assert isinstance(task.engine, VllmEngine)
     record = {"inputs": "the fox", "parameters": {"max_new_tokens": 8, "details": True}}
     try:
-        [answer], _ = Pipeline(task).answer_record(record)
+        [answer], _ = answer_record(Pipeline(task), record)
     finally:
         task.engine.close()
 

@@ -15,6 +15,7 @@ from inference.engines.nli import NliEngine
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.zero_shot import ZeroShot
+from tests.inference.real_time import answer_record
 from tests.inference.samples import sentences
 
 LABELS = ["sport", "weather", "music", "a lazy dog"]
@@ -46,8 +47,8 @@ def test_scores_are_those_of_transformers(
 
 
 def test_a_list_of_sequences_gets_a_list(labels: Pipeline) -> None:
-    both, _ = labels.answer_record({"sequences": ["the fox", "a dog"], "candidate_labels": LABELS})
-    one, _ = labels.answer_record({"inputs": "a dog", "parameters": {"candidate_labels": LABELS}})
+    both, _ = answer_record(labels, {"sequences": ["the fox", "a dog"], "candidate_labels": LABELS})
+    one, _ = answer_record(labels, {"inputs": "a dog", "parameters": {"candidate_labels": LABELS}})
 
     assert both[1] == one
     assert sorted(one["scores"], reverse=True) == one["scores"]
@@ -73,7 +74,7 @@ def test_an_empty_label_list_is_an_error_of_its_record(labels: Pipeline) -> None
 def test_500_labels_are_answered(labels: Pipeline) -> None:
     many = [f"label {number}" for number in range(500)]
 
-    answer, run = labels.answer_record({"sequences": "the fox " * 100, "candidate_labels": many})
+    answer, run = answer_record(labels, {"sequences": "the fox " * 100, "candidate_labels": many})
 
     assert sorted(answer["labels"]) == sorted(many)
     assert run.counts.truncated == 1
