@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with Progress("resolve") as progress:
             model = resolve(
-                options.group, options.environment, artifact=options.artifact or options.by_version,
+                options.group, options.environment, artifact=options.artifact,
                 by_version=options.by_version, public_key=options.public_key, minimum_sequence=options.minimum_sequence,
                 remember=options.remember, on_bytes=lambda count: progress.at(f"{size(count)} of the artifact hashed"),
             )  # fmt: skip

@@ -60,7 +60,7 @@ def resolve(
     """The model approved for `environment`, or an error; never something else.
 
     With `artifact`, each container's object in S3 is read and hashed too: the newest one at its address, which is what a reader
-    of that address gets. With `by_version` it is the approved object version instead, for a caller who reads
+    of that address gets. With `by_version`, also alone, it is the approved object version instead, for a caller who reads
     `model_data_url` by `model_data_version_id`. Of a folder in S3 (an address that ends in a slash) that is every object; their
     versions are the container's `objects`, where the list of them can be read. `public_key` is a PEM, or the path of a file of
     PEMs; see `find_public_key` for its default. `cache_seconds` reuses an answer for that long, which delays the effect of a
@@ -73,6 +73,7 @@ def resolve(
         IntegrityError: the record or the bytes are not those that were approved.
         Invalid: no public key is configured, or `remember` names a file that is none of ours.
     """
+    artifact = artifact or by_version
     prefix = prefix or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
     ssm = ssm or _client("ssm")
     key = (ssm, prefix, group, environment, public_key or os.environ.get(names.PUBLIC_KEY) or "")

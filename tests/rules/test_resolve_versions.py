@@ -10,8 +10,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from promotion.client.resolve import check_artifact
+from promotion.client.resolve import check_artifact, resolve
 from promotion.errors import IntegrityError
+from tests.fakes import GROUP, PREFIX, FakeService
 
 URL, APPROVED = "s3://models/a/model.tar.gz", b"approved"
 SHA256 = hashlib.sha256(APPROVED).hexdigest()
@@ -61,3 +62,12 @@ def test_the_same_bytes_uploaded_again_are_the_approved_ones(s3: Any) -> None:
 def test_a_version_with_other_bytes_is_refused(s3: Any) -> None:
     with pytest.raises(IntegrityError, match="not those that were approved"):
         check_artifact(URL, put(s3, b"other"), SHA256, by_version=True, s3=s3)
+
+
+def test_by_version_alone_reads_the_artifact_too(s3: Any) -> None:
+    fake = FakeService()
+    fake.promote(1, "dev")
+    fake.project()
+    given: dict[str, Any] = {"public_key": fake.signer.public_key, "prefix": PREFIX, "ssm": fake.ssm, "s3": s3}
+    with pytest.raises(IntegrityError, match="the approved artifact is gone"):
+        resolve(GROUP, "dev", by_version=True, **given)
