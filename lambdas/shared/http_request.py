@@ -72,7 +72,8 @@ class HttpRequest:
     def check_host(self) -> None:
         """Refuse with 400 unless the request was made to our own address, from which links in responses are made."""
         if self.headers.get("host", "").lower() != urlsplit(variables().public_url).netloc.lower():
-            raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Unknown host", "This service has another address."))
+            text = "This service has another address."
+            raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Unknown host", text, code="unknown_host"))
 
     def form(self) -> dict[str, str]:
         """Return the fields of the body, a form or a JSON object; 413 if it is too large, 400 if it can't be read."""
@@ -224,7 +225,7 @@ def _broken(event: Mapping[str, object]) -> dict[str, object]:
         "Something broke on our side. If you were deciding, look at the request again: it says whether it was recorded."
     )
     answer = HttpRequest(event).message(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Something broke", text, link=("/", "To the board")
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something broke", text, link=("/", "To the board"), code="broken"
     )
     headers = {**answer.headers, "Content-Type": answer.content_type}
     return {"statusCode": answer.status_code, "headers": headers, "body": answer.body, "isBase64Encoded": False}

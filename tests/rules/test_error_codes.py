@@ -1,0 +1,45 @@
+"""An error in JSON has a code for programs, also where no handler ran."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
+from lambdas.shared import http_app
+from lambdas.shared.http_request import Answered, HttpRequest, serve
+from lambdas.shared.variables import variables
+from promotion import names
+
+
+@pytest.fixture(autouse=True)
+def _at_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(names.PUBLIC_URL, "https://promotion.example.com")
+    variables.cache_clear()
+
+
+def event(host: str) -> dict[str, object]:
+    return {
+        "headers": {"host": host, "accept": "application/json"},
+        "rawPath": "/",
+        "requestContext": {"http": {"method": "GET", "path": "/"}, "stage": "$default"},
+        "routeKey": "GET /",
+    }
+
+
+def test_another_host_has_a_code() -> None:
+    with pytest.raises(Answered) as answered:
+        HttpRequest(event("elsewhere.example")).check_host()
+    assert json.loads(answered.value.response.body or "")["error"] == "unknown_host"
+
+
+def test_an_internal_error_has_a_code() -> None:
+    app = APIGatewayHttpResolver()
+
+    @http_app.route(app, "/", "GET")
+    def fail(visit: http_app.Visit) -> Response[str]:
+        raise RuntimeError("unexpected")
+
+    answer = serve(app, event("promotion.example.com"), None, "web")
+    assert (answer["statusCode"], json.loads(str(answer["body"]))["error"]) == (500, "broken")
