@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -105,3 +108,31 @@ def test_a_renamed_environment_with_a_live_model_is_said(aws: Aws, monkeypatch: 
     ungoverned = parse(CONFIG_TEXT.replace('groups = ["*"]', 'groups = ["other"]', 1))
     (found,) = condition.environments(account(ungoverned, service=here))
     assert (found.state, GROUP in found.found) == ("warn", True)
+
+
+class _WithoutSignIn(BaseHTTPRequestHandler):
+    """Pages that answer, and a sign-in that doesn't."""
+
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/login" else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def without_sign_in() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _WithoutSignIn) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_sign_in_that_fails_names_the_log_of_its_own_function(without_sign_in: str) -> None:
+    found = by_check(list(condition.pages(account(service={"api_url": without_sign_in}))))
+    assert (found["pages"].state, found["sign-in"].state) == ("ok", "fail")
+    assert "`sign_in`" in found["sign-in"].do

@@ -60,7 +60,9 @@ def pages(account: Account) -> Iterator[Finding]:
     target = login.headers.get("location", "")
     if login.status_code != 302:
         yield fail(
-            "sign-in", f"{url}/login answered {login.status_code}.", "Read the log of `web`: can it reach the provider?"
+            "sign-in",
+            f"{url}/login answered {login.status_code}.",
+            "Read the log of `sign_in`: can it reach the provider?",
         )
         return
     back = parse_qs(urlsplit(target).query).get("redirect_uri", [""])[0]
