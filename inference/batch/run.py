@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
 from tqdm import tqdm
 
 from inference.batch import storage
@@ -34,7 +35,7 @@ from inference.scoring.score import score
 from promotion import names, resolve
 from promotion.client.folder_artifact import find_object_list, hash_folder, is_folder, list_folder, object_chunks
 from promotion.client.live_record import LiveContainer, LiveModel
-from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
+from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
 
 log = logging.getLogger("inference")
 
@@ -235,7 +236,15 @@ def _report(options: argparse.Namespace, environment: Mapping[str, str], detail:
         "EventBusName": bus,
         "Detail": json.dumps(detail),
     }
-    answer = storage.client("events").put_events(Entries=[entry])
+    try:
+        answer = storage.client("events").put_events(Entries=[entry])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        raise Refused(
+            f"The bus {bus} takes reports from the inference machines alone, so the service is not told of this run; its results "
+            "are at --output. Use --no-event, or start the environment's machine for a run that counts."
+        ) from None
     if answer["FailedEntryCount"]:
         raise PromotionError(f"The run's report was not taken: {answer['Entries'][0].get('ErrorMessage', '')}")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
@@ -157,6 +158,26 @@ def test_an_approved_version_is_run_scored_and_reported(world: Context, archive:
     detail = event["detail"]
     assert (detail["status"], detail["model_package_version"], detail["environment"]) == ("Completed", 3, "dev")
     assert detail["metrics_uri"] == f"s3://{BUCKET}/{GROUP}/dev/run-1/score/metrics.json"
+
+
+class _DeniedBus:
+    """EventBridge, whose bus takes no event of this principal."""
+
+    def put_events(self, **_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "explicit deny"}}, "PutEvents")
+
+
+def test_a_run_by_a_principal_whom_the_bus_denies_keeps_its_results_and_names_the_remedy(
+    world: Context, archive: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.approve(archive)
+    real = storage.client
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "client", lambda service: _DeniedBus() if service == "events" else real(service))
+        assert world.run() == 5
+    assert "--no-event" in capsys.readouterr().err
+    assert json.loads(stored("score/metrics.json"))["model_package_version"] == 3
+    assert world.events() == []
 
 
 def test_changed_bytes_predict_nothing_and_are_reported(world: Context, archive: bytes) -> None:
