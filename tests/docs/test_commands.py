@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
-from promotion import cli
+from promotion import cli, resolve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 
@@ -65,3 +66,9 @@ def test_required_arguments_are_in_the_heading(name: str) -> None:
 def test_every_exit_code_is_explained() -> None:
     codes = {0, cli.TROUBLE, cli.USAGE, cli.NOTHING_APPROVED, cli.BROKEN, cli.REFUSED}
     assert {int(code) for code in re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE)} == codes
+
+
+def test_every_argument_of_resolve_is_explained() -> None:
+    table = PAGE.split("\n### In Python\n", 1)[1].split("\n| raises", 1)[0]
+    told = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*)\|", table, re.MULTILINE)))
+    assert set(told) == set(inspect.signature(resolve).parameters) - {"group", "environment"}
