@@ -23,6 +23,7 @@ from promotion.formatting import readable
 DISTRIBUTION = "model-promotion"
 TROUBLE, USAGE, NOTHING_APPROVED, BROKEN, REFUSED = 1, 2, 3, 4, 5
 LONGEST_ERROR = 4000
+_REASON = "recorded in the history, and mailed"
 _PUBLIC_KEY = "file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
 
 
@@ -153,12 +154,12 @@ def command_parser() -> Parser:
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument("--to-version", type=_positive, metavar="N", help="default: the last good one")
-    found.add_argument("--reason", required=True, metavar="T")
+    found.add_argument("--reason", required=True, metavar="T", help=_REASON)
 
-    found = command("revoke", _revoke, "remove a version from every environment at once")
+    found = command("revoke", _revoke, "remove a version from every environment at once, for good")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("version", type=_positive, metavar="VERSION")
-    found.add_argument("--reason", required=True, metavar="T")
+    found.add_argument("--reason", required=True, metavar="T", help=_REASON)
 
     found = command("verify", _verify, "check registry, Parameter Store and ledger integrity")
     found.add_argument("group", metavar="GROUP", nargs="?")
@@ -197,18 +198,18 @@ def command_parser() -> Parser:
     found.add_argument("action", choices=["status", "remove", "restore"], metavar="status|remove|restore")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
-    found.add_argument("--reason", metavar="T", help="required, except with status")
+    found.add_argument("--reason", metavar="T", help=f"{_REASON}; required, except with status")
 
     found = command("ask", _ask, "request approval of a version, also of one older than the service")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("version", type=_positive, metavar="VERSION")
-    found.add_argument("--reason", default="Asked for by hand.", metavar="T")
+    found.add_argument("--reason", default="Asked for by hand.", metavar="T", help="for the approvers and the history")
 
     found = command("adopt", _adopt, "record a version that was live before the service was installed")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument("version", type=_positive, metavar="VERSION")
-    found.add_argument("--reason", required=True, metavar="T")
+    found.add_argument("--reason", required=True, metavar="T", help="recorded in the history")
 
     looking.add(command, _positive)
     found = command("report", _report, "report your own evaluation of a version instead of an inference run")

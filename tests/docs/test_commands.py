@@ -72,3 +72,8 @@ def test_every_argument_of_resolve_is_explained() -> None:
     table = PAGE.split("\n### In Python\n", 1)[1].split("\n| raises", 1)[0]
     told = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*)\|", table, re.MULTILINE)))
     assert set(told) == set(inspect.signature(resolve).parameters) - {"group", "environment"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text(name: str) -> None:
+    assert [action.dest for action in COMMANDS[name]._actions if action.option_strings and not action.help] == []
