@@ -104,32 +104,38 @@ def checked_reason(text: str) -> str:
 
 def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], context: Context) -> Receipt:
     """Read, decide and append; start again if another process appended in between."""
-    for attempt in range(ATTEMPTS):
-        view = context.ledger.view(group)
-        facts = step(view)
-        if isinstance(facts, str):
-            return Receipt(group=group, note=facts)
-        digest = context.config.policy_digest()
-        if view.head.policy_digest != digest:
-            # The text itself, once: a digest alone shows an auditor that a rule changed, but not which.
-            change = PolicyChanged(before=view.head.policy_digest, after=digest, policy=context.config.policy())
-            facts = [happened(change, SYSTEM), *facts]
-        if context.sign is not None and view.head.key_id not in ("", context.key_id):
-            facts = [_key_changed(view.head, context, context.sign), *facts]
-        events = chained(view.head, facts, time=context.now, policy_digest=digest)
-        if context.sign is not None:
-            events = signed(events, context.sign, context.key_id)
-        for event in events:
-            evolve(view, event)
+    for attempt in range(ATTEMPTS - 1):
         try:
-            context.ledger.append(view, events)
+            return _append_once(group, step, context)
         except Conflict:
-            if attempt + 1 == ATTEMPTS:
-                raise
             context.pause(attempt)
-            continue
-        return Receipt(group=group, events=tuple(events))
-    raise AssertionError("unreachable")
+    return _append_once(group, step, context)
+
+
+def _append_once(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], context: Context) -> Receipt:
+    """Read, decide and append.
+
+    Raises:
+        Conflict: another process appended after the read.
+    """
+    view = context.ledger.view(group)
+    facts = step(view)
+    if isinstance(facts, str):
+        return Receipt(group=group, note=facts)
+    digest = context.config.policy_digest()
+    if view.head.policy_digest != digest:
+        # The text itself, once: a digest alone shows an auditor that a rule changed, but not which.
+        change = PolicyChanged(before=view.head.policy_digest, after=digest, policy=context.config.policy())
+        facts = [happened(change, SYSTEM), *facts]
+    if context.sign is not None and view.head.key_id not in ("", context.key_id):
+        facts = [_key_changed(view.head, context, context.sign), *facts]
+    events = chained(view.head, facts, time=context.now, policy_digest=digest)
+    if context.sign is not None:
+        events = signed(events, context.sign, context.key_id)
+    for event in events:
+        evolve(view, event)
+    context.ledger.append(view, events)
+    return Receipt(group=group, events=tuple(events))
 
 
 def _key_changed(head: Head, context: Context, sign: Callable[[bytes], bytes]) -> NewEvent:
