@@ -142,9 +142,7 @@ def mime(message: Message, sender: str, *, reply_to: str | None = None) -> bytes
     mail["X-Auto-Response-Suppress"] = "All"
     mail.set_content(message.text, cte="quoted-printable")
     mail.add_alternative(message.html, subtype="html", cte="quoted-printable")
-    html = mail.get_body(("html",))
-    if not isinstance(html, EmailMessage):
-        raise TypeError("a mail without a part in HTML takes no pictures.")
+    _, html = mail.iter_parts()
     for content_id, name, data, _ in message.pictures:
         html.add_related(data, "image", "png", cid=f"<{content_id}>", filename=name, disposition="inline")
     # Fixed boundaries, so that the same letter is the same bytes each time it is sent.
