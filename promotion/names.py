@@ -108,7 +108,6 @@ PUBLISHED: Final = (
     ENDPOINT_CHANGED,
 )
 # Statuses of an `Endpoint Changed` event: an observed one, or an operator's command.
-EndpointStatus: TypeAlias = Literal["InService", "Failed", "Withdrawn", "Removed", "Restored"]
 ENDPOINT_IN_SERVICE: Final = "InService"
 ENDPOINT_FAILED: Final = "Failed"
 ENDPOINT_WITHDRAWN: Final = "Withdrawn"
