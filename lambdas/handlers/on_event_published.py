@@ -74,8 +74,7 @@ def _event(detail: Published) -> Event:
     Raises:
         Invalid: the ledger has no such event.
     """
-    for event in ledger().events(detail.model_package_group, after=detail.sequence - 1):
-        if event.event_id == detail.event_id:
-            return event
-        break
-    raise Invalid("event_id", f"{detail.model_package_group} has no such event at {detail.sequence}.")
+    event = ledger().event(detail.model_package_group, detail.sequence)
+    if event is None or event.event_id != detail.event_id:
+        raise Invalid("event_id", f"{detail.model_package_group} has no such event at {detail.sequence}.")
+    return event
