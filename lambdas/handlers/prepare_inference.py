@@ -90,14 +90,15 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         return _unmeasured(model, str(error))
     run = run_id(model, now())
     settings = event.get("settings") or {}
-    output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
+    folder = f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
+    output = event.get("output") or folder
     about = {"model_package_group": group, "model_package_version": model.model_package_version}
     logger.info("inference prepared", extra={**about, "environment": environment, "run_id": run})
-    context = f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}/context/"
-    _write_context(context, model, run)
+    run_context = f"{folder}/context/"
+    _write_context(run_context, model, run)
     return requests(
         model, run=run, inputs=inputs, references=references if _exists(references) else "", output=output.rstrip("/"),
-        settings=settings, image=image, context=context, form=form, score_options=evaluation.score_arguments,
+        settings=settings, image=image, context=run_context, form=form, score_options=evaluation.score_arguments,
     )  # fmt: skip
 
 
