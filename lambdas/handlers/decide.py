@@ -83,7 +83,9 @@ def ask_again(visit: PageVisit, token: str) -> Response[str]:
         back = (f"/approvals/{token}", "Back to the request")
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, back)
     _log("asked again", session, asked=asked, sequence=receipt.sequence, **_asked_of(asked))
-    return http_app.redirect(links().approval(_request_of(receipt)), cookies=sign_in_renewal.form_done(visit))
+    return http_app.redirect(
+        links().approval(request_of(receipt.events[-1]).id), cookies=sign_in_renewal.form_done(visit)
+    )
 
 
 @route(app, "/approvals/<token>/withdraw", "POST")
@@ -206,10 +208,6 @@ def _requester_or_reader(visit: PageVisit, token: str) -> tuple[Session, str]:
     group, version, _, _ = parse_request_id(asked)
     visit.require_reader(session.person, reading_context().ledger.view(group).version(version).package)
     return session, asked
-
-
-def _request_of(receipt: Receipt) -> str:
-    return request_of(receipt.events[-1]).id
 
 
 def _asked_of(asked: str) -> dict[str, object]:
