@@ -17,9 +17,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 ENDINGS_REMEMBERED = 5
 
 
-def current_request(
-    view: GroupSnapshot, group: str, version: int, environment: str, attempt: int
-) -> tuple[Request, bool] | None:
+def current_request(view: GroupSnapshot, version: int, environment: str, attempt: int) -> tuple[Request, bool] | None:
     """Return a version's newest request for an environment, and True if it is the named one."""
     state = view.find_version(version)
     request = state.requests.get(environment) if state else None

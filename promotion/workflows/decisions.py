@@ -19,27 +19,13 @@ from promotion.domain.request_ids import parse_request_id
 from promotion.domain.signing import signature
 from promotion.errors import Invalid, Refused
 from promotion.ledger import payloads
-from promotion.ledger.append import Context, Ledger, Receipt, append, checked_reason, known
+from promotion.ledger.append import Context, Receipt, append, checked_reason, known
 from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.parameter_documents import fits_a_parameter
 from promotion.ledger.request_state import current_request
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows import registry_changes
 from promotion.workflows.requests import ask, expiry
-
-__all__ = [
-    "Context",
-    "Ledger",
-    "Receipt",
-    "ask_again",
-    "checked_verdict",
-    "find_request",
-    "keep_time",
-    "record_artifact",
-    "record_decision",
-    "register",
-    "situation",
-]
 
 
 def register(
@@ -139,16 +125,15 @@ def record_decision(
         Refused: the rules say no; AlreadyDecided if the request is no longer pending.
     """
     decided, reason = checked_verdict(verdict), checked_reason(reason)
-    group, version, name, attempt = parse_request_id(asked)
+    group, version, name, _ = parse_request_id(asked)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
-        request, newest = find_request(view, version, name, attempt)
-        situation = _situation(view, request, newest, context, seen)
-        judgement = policy.may_decide(person, decided, situation, breaking_glass=breaking_glass)
+        judged = situation(view, asked, context=context, seen=seen)
+        request, rules = judged.request, judged.rules
+        judgement = policy.may_decide(person, decided, judged, breaking_glass=breaking_glass)
         judgement.require()
-        policy.require_confirmed(situation, decided, confirmed=confirmed)
-        shown = policy.shown_digest(situation.version, request)
-        rules = situation.rules
+        policy.require_confirmed(judged, decided, confirmed=confirmed)
+        shown = policy.shown_digest(judged.version, request)
         signed = (
             signature(person, decided, rules, group=group, version=version, shown=shown, now=context.now)
             if rules.signature
@@ -172,7 +157,7 @@ def record_decision(
         if decided == names.REJECTED:
             return [decision]
         voters = [*(vote.actor for vote in request.approvals), person.as_actor()]
-        if len(voters) < situation.rules.quorum and not judgement.breaks_glass:
+        if len(voters) < rules.quorum and not judgement.breaks_glass:
             return [decision]
         return [decision, _promotion(view, request, person, voters, shown, judgement.breaks_glass, context)]
 
@@ -189,21 +174,20 @@ def ask_again(asked: str, actor: Person | Actor, changed: str, *, context: Conte
         Refused: the actor may not request it.
     """
     changed = checked_reason(changed)
-    group, version, name, attempt = parse_request_id(asked)
+    group, version, name, _ = parse_request_id(asked)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
-        request, newest = find_request(view, version, name, attempt)
-        situation = _situation(view, request, newest, context)
+        judged = situation(view, asked, context=context)
         if isinstance(actor, Person):
-            policy.may_ask_again(actor, situation).require()
-            approvers = situation.rules.approver_group.id
+            policy.may_ask_again(actor, judged).require()
+            approvers = judged.rules.approver_group.id
             asks = actor.as_actor(approvers if approvers in actor.groups else "")
         else:
-            policy.may_be_asked_again(situation).require()
+            policy.may_be_asked_again(judged).require()
             asks = actor
         state, previous = known(view, version), context.config.previous(name)
         measured = state.evidence.get(previous) if previous is not None else None
-        evidence = measured if measured is not None and measured.status == "Completed" else request.evidence
+        evidence = measured if measured is not None and measured.status == "Completed" else judged.request.evidence
         return ask(view, state.package, name, evidence, asks, context, changed=changed)
 
     return append(group, step, context)
@@ -257,7 +241,7 @@ def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> 
     Raises:
         Refused: there is no such request.
     """
-    found = current_request(view, view.group, version, name, attempt)
+    found = current_request(view, version, name, attempt)
     if found is None:
         raise Refused("There is no such request.", code="unknown_request")
     return found
@@ -271,9 +255,17 @@ def situation(
     Raises:
         Refused: there is no such request.
     """
-    _, version, name, attempt = parse_request_id(asked)
-    request, newest = find_request(view, version, name, attempt)
-    return _situation(view, request, newest, context, seen)
+    _, number, name, attempt = parse_request_id(asked)
+    request, newest = find_request(view, number, name, attempt)
+    version = view.version(number)
+    return policy.Situation(
+        config=context.config,
+        request=request,
+        version=seen.of(version, context.config.environment_names) if seen is not None else version,
+        environment=view.environment(name),
+        now=context.now,
+        newest=newest,
+    )
 
 
 def _promotion(
@@ -299,18 +291,4 @@ def _promotion(
         version=request.version,
         environment=request.environment,
         evidence_digest=shown,
-    )
-
-
-def _situation(
-    view: GroupSnapshot, request: Request, newest: bool, context: Context, seen: RegistryView | None = None
-) -> policy.Situation:
-    version = view.version(request.version)
-    return policy.Situation(
-        config=context.config,
-        request=request,
-        version=seen.of(version, context.config.environment_names) if seen is not None else version,
-        environment=view.environment(request.environment),
-        now=context.now,
-        newest=newest,
     )

@@ -14,6 +14,7 @@ from promotion.config.loading import Config, parse
 from promotion.domain.model import Container, EnvironmentState, Evidence, Metric, Package, VersionState
 from promotion.domain.people import Actor, Person, Requester
 from promotion.domain.request_ids import request_id
+from promotion.ledger.append import Context
 from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import Event, NewEvent, chained
 from promotion.ledger.fold import evolve, refolded
@@ -28,7 +29,6 @@ from promotion.rendering.documents.board_filter import BoardFilter
 from promotion.rendering.documents.overviews import model_document, version_document
 from promotion.rendering.mail import Message, compose
 from promotion.workflows import decisions, operations, runs
-from promotion.workflows.decisions import Context
 from tests.memory import MemoryLedger
 
 GROUP = "news-summariser"
