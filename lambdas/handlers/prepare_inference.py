@@ -246,9 +246,8 @@ def _write_context(context: str, model: LiveModel, run: str) -> None:
             for gate in config().environment(following, model.model_package_group).gates
             if gate.metric
         ]
-        there = view.environment(following).live
-        request = view.version(there).requests.get(following) if there is not None else None
-        live = {name: metric.value for name, metric in request.evidence.metrics.items()} if request else {}
+        evidence = view.live_evidence(following)
+        live = {name: metric.value for name, metric in evidence.metrics.items()} if evidence is not None else {}
     bucket, folder = split_uri(context, "context")
     documents: dict[str, object] = {"approval": _approval(model, run), "gates": gates, "live": live}
     if (baseline := _baseline(view.find_version(model.model_package_version))) is not None:

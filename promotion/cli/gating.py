@@ -21,7 +21,6 @@ from promotion.domain.model import Evidence, VersionState
 from promotion.domain.registration import carried
 from promotion.errors import Invalid
 from promotion.formatting import number
-from promotion.ledger.snapshot import GroupSnapshot
 
 PASSED, FAILED = 0, 5
 
@@ -72,7 +71,7 @@ def explain_version(group: str, version: int, environment: str, *, as_json: bool
         return _print_explained(
             Explained(evidence="", judged="now", gates=(), problem=problem, **common), as_json=as_json
         )
-    gates = evaluate(rules.gates, evidence, _admitted_on(view, environment))
+    gates = evaluate(rules.gates, evidence, view.live_evidence(environment))
     return _print_explained(
         Explained(evidence=_described(evidence), judged="now", gates=gates, **common), as_json=as_json
     )
@@ -118,13 +117,6 @@ def _evidence_ahead(state: VersionState, environment: str, config: Config) -> Ev
     previous = config.previous(environment)
     found = state.evidence.get(previous) if previous else None
     return carried(found, state.package) if found else None
-
-
-def _admitted_on(view: GroupSnapshot, environment: str) -> Evidence | None:
-    live = view.environment(environment).live
-    state = view.find_version(live) if live is not None else None
-    request = state.requests.get(environment) if state else None
-    return request.evidence if request else None
 
 
 def _described(evidence: Evidence) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from promotion.config.loading import Config
-from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
+from promotion.domain.model import FOLD_VERSION, EnvironmentState, Evidence, Head, VersionState
 
 
 class GroupSnapshot:
@@ -82,6 +82,13 @@ class GroupSnapshot:
     def environment(self, name: str) -> EnvironmentState:
         """Return the state of an environment; an empty state if no event names it yet."""
         return self._environments.get(name) or EnvironmentState(group=self.group, name=name)
+
+    def live_evidence(self, name: str) -> Evidence | None:
+        """Return the evidence with which an environment's live version was approved; None for an adopted version."""
+        live = self.environment(name).live
+        state = self.find_version(live) if live is not None else None
+        request = state.requests.get(name) if state is not None else None
+        return request.evidence if request is not None else None
 
     def last_good(self, environment: EnvironmentState, *, without: int | None = None) -> int | None:
         """Return the latest former version that was neither revoked nor rolled back, apart from `without`."""

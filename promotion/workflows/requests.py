@@ -55,7 +55,7 @@ def ask(
     earlier = state.attempts.get(name, 0) if state else 0
     attempt = (before.attempt if before else earlier) + 1
     rules = context.config.environment(name, package.group)
-    results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
+    results = evaluate(rules.gates, evidence, view.live_evidence(name))
     newer = policy.overtaken_by(package.version, environment, context.now)
     if newer is not None:
         late = payloads.RequestSuperseded(
@@ -105,7 +105,7 @@ def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: 
     if request is None or request.state_at(context.now) != "Pending" or evidence.status != "Completed":
         return AddedRun()
     rules = context.config.environment(following, state.group)
-    gates = evaluate(rules.gates, evidence, _live_evidence(view, view.environment(following)))
+    gates = evaluate(rules.gates, evidence, view.live_evidence(following))
     turned = all(gate.open for gate in gates) != request.gates_open
     quiet = request.told_at is not None and context.now - request.told_at < TOLD_AGAIN_AFTER
     return AddedRun(request_id=request.id, gates=gates, told=turned and not quiet)
@@ -139,11 +139,3 @@ def _request_of(view: GroupSnapshot, version: int, name: str) -> str:
     state = view.find_version(version)
     request = state.requests.get(name) if state else None
     return request.id if request else ""
-
-
-def _live_evidence(view: GroupSnapshot, environment: EnvironmentState) -> Evidence | None:
-    """Return the evidence with which an environment's live version was approved."""
-    if environment.live is None:
-        return None
-    request = view.version(environment.live).requests.get(environment.name)
-    return request.evidence if request else None
