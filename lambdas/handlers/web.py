@@ -76,6 +76,7 @@ def board(visit: PageVisit) -> Response[str]:
         states,
         session.person,
         config(),
+        csrf=form_keys().csrf_token(session),
         links=links(),
         now=now(),
         wanted=wanted,
@@ -84,7 +85,6 @@ def board(visit: PageVisit) -> Response[str]:
         differences=differences,
         written=_written,
     )
-    document["csrf"] = form_keys().csrf_token(session)
     return visit.page("board", document, session.person)
 
 

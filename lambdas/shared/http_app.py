@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -115,8 +116,6 @@ def cookie(name: str, value: str, max_age_s: int, *, from_elsewhere: bool = Fals
 
 
 def expired_cookie(name: str) -> Cookie:
-    from datetime import UTC, datetime
-
     return Cookie(
         name=name, value="", path="/", secure=is_secure(), http_only=True, same_site=SameSite.LAX_MODE,
         expires=datetime(1970, 1, 1, tzinfo=UTC),

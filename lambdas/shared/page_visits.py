@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from lambdas.shared import http_app
 from lambdas.shared.dependencies import config, form_keys
 from lambdas.shared.http_app import Answered, Route, Visit, redirect
+from lambdas.shared.sign_in_paths import login
 from promotion.domain import own_models, policy
 from promotion.domain.model import Package
 from promotion.domain.people import Person
@@ -66,7 +67,7 @@ class PageVisit(Visit):
         return self.message(HTTPStatus.FORBIDDEN, title, text, person=person, code="not_reader", more=more)
 
     def _signed_out(self) -> Response[str]:
-        sign_in = f"/login?return_to={quote(self.page_of_the_form(), safe='/')}"
+        sign_in = login(self.page_of_the_form())
         if self.method in ("GET", "HEAD") and not self.wants_json:
             return redirect(sign_in, HTTPStatus.FOUND)
         # Parse the form only to keep the typed reason; ignore other errors here.
