@@ -24,7 +24,6 @@ from promotion.client.image_address import is_image
 from promotion.domain.instance_types import volume_key
 from promotion.domain.model import Container, Package
 from promotion.errors import Invalid
-from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordArtifact
 
 # The waits are 5 and 20 minutes, 1, 5 and 21 hours, then a day each, which leaves about a week to fix the cause.
@@ -185,7 +184,7 @@ def _start(package: Package, attempt: int) -> None:
 def _record(
     package: Package, *, containers: tuple[Container, ...] = (), problem: str = "", hashing: bool = False
 ) -> dict[str, object]:
-    receipt: Receipt = recorder().record(
+    receipt = recorder().record(
         RecordArtifact(
             group=package.group,
             version=package.version,

@@ -22,15 +22,13 @@ _OWN = re.compile(
 
 
 class PackageChange(Struct, frozen=True, kw_only=True):
-    """The part of SageMaker's event detail that is read here. Other fields are ignored; these are required.
+    """The part of SageMaker's event detail that is read here.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
     """
 
     ModelPackageArn: str
     ModelPackageGroupName: str | None = None
-    ModelPackageVersion: int | None = None
-    ModelApprovalStatus: str | None = None
 
 
 def parse_change(event: Any) -> PackageChange:
