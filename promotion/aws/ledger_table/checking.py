@@ -80,7 +80,6 @@ def check(
     installation: Installation,
     group: str | None = None,
     *,
-    seen: Callable[[int], None] = lambda number: None,
     pause: Callable[[float], None] = lambda seconds: None,
     begins: Callable[[str, int, int], None] = lambda name, number, of: None,
 ) -> Iterator[tuple[str, list[Mismatch]]]:
@@ -88,12 +87,11 @@ def check(
 
     Groups are taken from the ledger, the anchors and the parameters: a group whose ledger was wiped is still found in the
     others. A group that can't be read is reported, and the others are verified. Because the service keeps working,
-    groups with differences are read again after a `pause`, before the differences are reported. `seen` is called
-    with the number of parameters, `begins` before each group with its name, its number from 1 and the number of groups.
+    groups with differences are read again after a `pause`, before the differences are reported. `begins` is called
+    before each group with its name, its number from 1 and the number of groups.
     """
     prefix = installation.verifier.prefix
     parameters = {} if group else dict(read_below(installation.ssm, prefix))
-    seen(len(parameters))
     groups = [group] if group else known_groups(installation)
     yield from check_groups(installation, _announced(groups, begins), pause=pause)
     if group is None:

@@ -12,7 +12,6 @@ from promotion import names
 from promotion.aws.messages.held_mail import Waiting
 from promotion.aws.messages.mailer import MailTarget
 from promotion.config.loading import Config
-from promotion.domain.model import VersionState
 from promotion.ledger.append import Ledger
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.payloads import ApprovalRequested
@@ -206,6 +205,6 @@ def _is_open(event: Event, view: GroupSnapshot, now: datetime) -> bool:
     payload = event.payload
     if not isinstance(payload, ApprovalRequested):
         return False
-    state: VersionState | None = view.find_version(version_of(event))
+    state = view.find_version(version_of(event))
     request = state.requests.get(environment_of(event)) if state else None
     return request is not None and request.attempt == payload.attempt and request.state_at(now) == "Pending"

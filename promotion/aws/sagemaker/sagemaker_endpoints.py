@@ -128,7 +128,7 @@ class Endpoints:
             self._sagemaker.delete_endpoint(EndpointName=endpoint)
         except ClientError as error:
             # SageMaker refuses during a change; the event at the change's end, or the sweep, tries again.
-            if not (_missing(error) or _in_progress(error)):
+            if not passes(error):
                 raise
 
     def _version_of(self, config: str) -> int | None:
