@@ -15,9 +15,9 @@ from promotion.errors import IntegrityError
 IN_TOTO = "application/vnd.in-toto+json"
 
 
-def signed_text(payload: bytes, payload_type: str = IN_TOTO) -> bytes:
-    """Return the bytes that a DSSE signature covers (PAE, the pre-authentication encoding)."""
-    kind = payload_type.encode()
+def signed_text(payload: bytes) -> bytes:
+    """Return the bytes that the DSSE signature of a statement covers (PAE, the pre-authentication encoding)."""
+    kind = IN_TOTO.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 

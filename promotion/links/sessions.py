@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from itsdangerous import BadData, URLSafeSerializer
-from itsdangerous.encoding import base64_decode, base64_encode
 from itsdangerous.signer import SigningAlgorithm
 
 from promotion.client.signature import holds, public_keys
 from promotion.links.session import Session, read_session, session_fields
+from promotion.links.tokens import is_canonical
 
 LONGEST_COOKIE = 3072
 # The maximum, for any configuration.
@@ -68,7 +68,7 @@ class Sessions:
 
     def session(self, cookie: str, *, now: datetime, known: Iterable[str] = ()) -> Session | None:
         """Return the session in a cookie; None if it is forged, damaged, expired or too long."""
-        if len(cookie) > LONGEST_COOKIE or not all(_is_canonical(part) for part in cookie.lstrip(".").split(".")):
+        if len(cookie) > LONGEST_COOKIE or not all(is_canonical(part) for part in cookie.lstrip(".").split(".")):
             return None
         try:
             session = read_session(self.serializer.loads(cookie), known)
@@ -76,11 +76,3 @@ class Sessions:
             return None
         begun = min(now, session.made_at or now)
         return session if now < session.expires_at <= begun + self._longest + _CLOCKS_APART else None
-
-
-def _is_canonical(text: str) -> bool:
-    """Return True if a text is the canonical base64 of its bytes."""
-    try:
-        return base64_encode(base64_decode(text)).decode("ascii") == text
-    except (BadData, UnicodeEncodeError):
-        return False
