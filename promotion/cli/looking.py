@@ -67,9 +67,10 @@ def _diff(options: argparse.Namespace) -> int:
     if not compared["parts"]:
         print("There is no place where both were measured.")
     found_in = [(row["what"], row["live"], row["candidate"]) for row in compared["differences"]]
-    table([("PACKAGE", before, after), *found_in]) if found_in else print(
-        "Nothing differs in the package: same bytes, image, settings and metadata."
-    )
+    if found_in:
+        table([("PACKAGE", before, after), *found_in])
+    else:
+        print("Nothing differs in the package: same bytes, image, settings and metadata.")
     return 0
 
 
