@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import cdk_nag
 from aws_cdk import App, DefaultStackSynthesizer, Environment, Tags, Validations
@@ -34,9 +34,7 @@ _RESERVED = re.compile(r"/?(aws|ssm)", re.IGNORECASE)
 _PREFIX = re.compile(r"/[A-Za-z][A-Za-z0-9-]*(/[A-Za-z0-9-]+)*")
 
 
-def assemble(
-    *, outdir: str | None = None, context: Mapping[str, Any] | None = None, kept: Mapping[str, str] | None = None
-) -> App:
+def assemble(*, kept: Mapping[str, str] | None = None) -> App:
     """Return the app for the configuration in effect, ready to synthesize.
 
     Context `bundle=false` omits the functions' code, to run them from source, and `bundle=host` builds it for this machine's
@@ -52,9 +50,9 @@ def assemble(
     """
     # Without the CDK command, cdk.json is not read, and other feature flags would give a different template.
     flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
-    given = {**json.loads(os.environ.get(_CONTEXT) or "{}"), **(context or {})}
+    given = json.loads(os.environ.get(_CONTEXT) or "{}")
     validated = str(given.get("validate")).lower() == "true"
-    app = App(outdir=outdir, context={**flags, **(context or {})}, builtin_cloud_formation_validation=validated)
+    app = App(context=flags, builtin_cloud_formation_validation=validated)
     place = Path(os.environ.get(names.CONFIG) or ROOT / names.CONFIG_FILE)
     settings = config.load(place)
     prefix = app.node.try_get_context("prefix") or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX

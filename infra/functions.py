@@ -119,7 +119,7 @@ class Functions(Construct):
         # Other accounts' policies name the role before it exists, so its name must be fixed.
         own = f"{names.installation(self._prefix)}-{module.replace('_', '-')}" if self._named else None
         role = iam.Role(self, f"{name}Role", role_name=own, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        role.add_to_policy(allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group.log_group_arn}"]))
+        role.add_to_policy(allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]))
         return lambda_.Function(
             self,
             name,

@@ -90,9 +90,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
 }
 # With `[advanced.identity] backchannel_logout`, functions that read sessions also read which ones the provider has
 # ended.
-TOLD_OF_ENDED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
-    ("sign_in", "web", "decide"), (names.ENDED_SESSIONS_TABLE,)
-)
+SESSION_READERS = ("sign_in", "web", "decide")
 
 
 @dataclass(frozen=True)
@@ -142,9 +140,8 @@ class Duties:
         for module, variables in TOLD.items():
             functions.set_environment(module, **{variable: known[variable] for variable in variables})
         if store.ended_sessions is not None:
-            known[names.ENDED_SESSIONS_TABLE] = store.ended_sessions.table_name
-            for module, variables in TOLD_OF_ENDED.items():
-                functions.set_environment(module, **{variable: known[variable] for variable in variables})
+            for module in SESSION_READERS:
+                functions.set_environment(module, **{names.ENDED_SESSIONS_TABLE: store.ended_sessions.table_name})
 
     def grant(self) -> None:
         """Grant the functions' permissions.
@@ -266,6 +263,6 @@ class Duties:
             functions.grant(module, statements)
         if self.store.ended_sessions is not None:
             ended = [self.store.ended_sessions.table_arn]
-            for module in TOLD_OF_ENDED:
+            for module in SESSION_READERS:
                 functions.grant(module, [allow(["dynamodb:GetItem"], ended)])
             functions.grant("sign_in", [allow(["dynamodb:PutItem"], ended)])

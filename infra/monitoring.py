@@ -154,14 +154,14 @@ class Monitoring(Construct):
         self._alarm("StreamLate", behind, 60_000)
 
     def _api(self, api_id: str) -> None:
-        self._alarm("ApiErrors", self._of_api("5xx", api_id, "Sum"), 1)
+        self._alarm("ApiErrors", self._of_api("5xx", api_id), 1)
 
-    def _of_api(self, metric: str, api_id: str, statistic: str) -> cloudwatch.Metric:
+    def _of_api(self, metric: str, api_id: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace="AWS/ApiGateway",
             metric_name=metric,
             dimensions_map={"ApiId": api_id},
-            statistic=statistic,
+            statistic="Sum",
             period=_FIVE_MINUTES,
         )
 
@@ -280,7 +280,7 @@ class Monitoring(Construct):
             ),
             cloudwatch.GraphWidget(
                 title="Pages: requests and errors",
-                left=[self._of_api(metric, api_id, "Sum") for metric in ("Count", "4xx", "5xx")],
+                left=[self._of_api(metric, api_id) for metric in ("Count", "4xx", "5xx")],
                 width=12,
             ),
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.grants import TOLD_OF_ENDED
+from infra.grants import SESSION_READERS
 from promotion import names
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import Template, synthesize
@@ -44,9 +44,9 @@ def test_readers_of_sessions_may_read_it_and_only_sign_in_may_write(listening: T
         for role in roles
         if any(allowed(listening.statements(role), f"dynamodb:{action}", table) for action in WRITES)
     }
-    assert readers == {listening.role_of(module) for module in TOLD_OF_ENDED}
+    assert readers == {listening.role_of(module) for module in SESSION_READERS}
     assert writers == {listening.role_of("sign_in")}
-    for module in TOLD_OF_ENDED:
+    for module in SESSION_READERS:
         assert names.ENDED_SESSIONS_TABLE in listening.function(module)[1]["Environment"]["Variables"]
 
 
