@@ -28,6 +28,7 @@ import boto3
 from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, REGION, synth
 from local.config_overrides import in_effect, write
 from local.ports import Held, Ports
+from local.waiting import pause_after
 from local.welcome import environment
 from promotion import names
 
@@ -212,13 +213,14 @@ class LocalService:
             TimeoutError: the value was false until the time limit.
             LocalServiceFailed: the service ended.
         """
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while not (value := condition()):
+            waited = time.monotonic() - began
             if self._process is not None and self._process.poll() is not None:
                 raise LocalServiceFailed(f"The local service ended:\n{self.output}")
-            if time.monotonic() > deadline:
+            if waited > seconds:
                 raise TimeoutError(f"Not within {seconds:.0f} s.\n{self.output[-2000:]}\n{self._last_lines()}")
-            time.sleep(0.05)
+            time.sleep(pause_after(waited))
         return value
 
     def logs(self, function: str = "*") -> str:

@@ -13,15 +13,21 @@ class Unexpected(Exception):
     """A step of the demo failed; the message names it."""
 
 
-def until(what: str, look: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> Any:
+def pause_after(waited_s: float) -> float:
+    """Return the seconds until the next look: a tenth of the wait so far, so that looking takes little of the processor."""
+    return min(max(0.05, waited_s / 10), 1.0)
+
+
+def until(what: str, look: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float | None = None) -> Any:
     """Call `look` until it returns a result, and return that.
 
     Raises:
         Unexpected: there was no result in time.
     """
-    deadline = time.monotonic() + patience_s
+    began = time.monotonic()
     while not (found := look()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > patience_s:
             raise Unexpected(f"waited {patience_s:.0f} s in vain for {what}.")
-        time.sleep(pause_s)
+        time.sleep(pause_after(waited) if pause_s is None else pause_s)
     return found
