@@ -67,7 +67,13 @@ def explain_version(group: str, version: int, environment: str, *, as_json: bool
         )
     evidence = _evidence_ahead(state, environment, settings)
     if evidence is None:
-        problem = f"there is no evidence yet: no run in {settings.previous(environment)} has been recorded."
+        previous = settings.previous(environment)
+        problem = (
+            f"there is no evidence yet: no run in {previous} has been recorded."
+            if previous
+            else f"there is no evidence: its approval was never requested for {environment}, whose gates read the registered "
+            "metrics."
+        )
         return _print_explained(
             Explained(evidence="", judged="now", gates=(), problem=problem, **common), as_json=as_json
         )

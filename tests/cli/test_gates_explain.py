@@ -10,7 +10,8 @@ import pytest
 
 from promotion import names
 from promotion.cli import main, service
-from tests.fakes import CONFIG_TEXT, GROUP, FakeService
+from promotion.workflows import operations
+from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, FakeService, a_package
 
 GATES = """
 [[environments.gates]]
@@ -82,6 +83,18 @@ def test_a_version_that_has_not_asked_is_judged_on_the_run_before(
     code, found = explained(capsys, GROUP, "3", "prod")
     assert (code, found["gates"]) == (5, [])
     assert found["problem"] == "there is no evidence yet: no run in test has been recorded."
+
+
+def test_a_version_that_was_adopted_into_the_first_environment_has_no_evidence_there(
+    fake: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operations.adopt(a_package(1), "dev", OPERATOR, "It served before.", context=fake.context)
+    code, found = explained(capsys, GROUP, "1", "dev")
+    assert (code, found["gates"]) == (5, [])
+    assert (
+        found["problem"]
+        == "there is no evidence: its approval was never requested for dev, whose gates read the registered metrics."
+    )
 
 
 def test_a_version_that_nobody_knows_is_said(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
