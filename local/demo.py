@@ -23,7 +23,7 @@ import boto3
 import requests
 from tqdm import tqdm
 
-from local import artifacts
+from local import MODELS_BUCKET, artifacts
 from local.demo_table import GROUP as TABLE
 from local.demo_table import TableStory
 from local.http_client import Visitor
@@ -32,7 +32,6 @@ from local.waiting import Unexpected, until
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = "harbour-summariser"
-BUCKET = "promotion-models"
 ENVIRONMENTS = ("dev", "test", "uat", "prod")
 # The approvers of each environment, in the local identity provider; prod needs two.
 APPROVERS = {"dev": ("ben",), "test": ("ann",), "uat": ("cho",), "prod": ("cho", "dan")}
@@ -120,8 +119,8 @@ def train_all(folder: Path, demo: Demo) -> dict[int, tuple[Path, dict[str, Any]]
     inputs, references = summarizer.write_held_out(folder / "held-out")
     s3 = boto3.client("s3")
     for environment in ENVIRONMENTS:
-        s3.upload_file(str(inputs), BUCKET, f"{GROUP}/{environment}/input.jsonl")
-        s3.upload_file(str(references), BUCKET, f"{GROUP}/{environment}/references.jsonl")
+        s3.upload_file(str(inputs), MODELS_BUCKET, f"{GROUP}/{environment}/input.jsonl")
+        s3.upload_file(str(references), MODELS_BUCKET, f"{GROUP}/{environment}/references.jsonl")
     return made
 
 
@@ -134,7 +133,7 @@ def register(demo: Demo, version: int, archive: Path, metrics: dict[str, Any]) -
         archive,
         metrics,
         group=GROUP,
-        bucket=BUCKET,
+        bucket=MODELS_BUCKET,
         requested_by="dee",
         task=summarizer.TASK,
         baseline=summarizer.baseline(),

@@ -15,12 +15,13 @@ from typing import Any
 import boto3
 import requests
 
+from local import MODELS_BUCKET
 from local.containers import packages
 from local.http_client import Visitor
 from local.waiting import Unexpected, until
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUP, KIND, BUCKET = "churn-xgboost", "xgboost", "promotion-models"
+GROUP, KIND = "churn-xgboost", "xgboost"
 ENVIRONMENTS = ("dev", "test", "uat", "prod")
 Say = Callable[[str, str], None]
 
@@ -44,7 +45,7 @@ class TableStory:
         for environment in ENVIRONMENTS:
             held_out = changed if environment == "prod" else good
             for name in ("input.csv", "references.csv"):
-                s3.upload_file(str(held_out / name), BUCKET, f"{GROUP}/{environment}/{name}")
+                s3.upload_file(str(held_out / name), MODELS_BUCKET, f"{GROUP}/{environment}/{name}")
         self._register(1, weak)
         self._approve(1, "dev", approvers["dev"])
         self._reject(1, "test")
@@ -71,7 +72,7 @@ class TableStory:
         from inference.scoring.tables import read_table
 
         baseline = profile_table(read_table(folder / "train.csv", header=False, what="training data"))
-        given = {"group": GROUP, "bucket": BUCKET, "requested_by": "dee@example.com"}
+        given = {"group": GROUP, "bucket": MODELS_BUCKET, "requested_by": "dee@example.com"}
         arn = register_tabular.register(KIND, folder, **given, baseline=baseline)
         self._say("dee", f"registered {GROUP} v{version}: {arn}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -120,7 +121,7 @@ class Host:
             config_overrides.write(self.options.config, target, issuer=self._own.issuer, client_id=self._own.client_id)
             return self._own.client_secret
         config = config_overrides.write(self.options.config, target, issuer=ports.idp_url)
-        client_secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
+        client_secret = secrets.token_urlsafe(32)
         self._idp = IdentityProvider(
             ports, config, client_secret, self.children, home / "logs" / "identity-provider.log"
         )

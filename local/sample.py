@@ -9,7 +9,7 @@ import struct
 import tarfile
 from typing import Any
 
-from local import MODELS_BUCKET, REGION
+from local import IMAGE, MODELS_BUCKET
 
 GROUP = "sample"
 
@@ -54,7 +54,7 @@ def register(client: Any) -> str:
         InferenceSpecification={
             "Containers": [
                 {
-                    "Image": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/inference:1",
+                    "Image": IMAGE,
                     "ModelDataUrl": f"s3://{MODELS_BUCKET}/{key}",
                 }
             ],

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from local import ACCOUNT, REGION
@@ -68,10 +67,6 @@ class Template:
             )
             if resource.condition is None or self._condition(resource.condition):
                 self.resources[logical_id] = resource
-
-    @classmethod
-    def read(cls, path: Path) -> Template:
-        return cls(json.loads(path.read_text(encoding="utf-8")))
 
     def of_type(self, type_: str) -> Iterator[Resource]:
         return (resource for resource in self.resources.values() if resource.type == type_)

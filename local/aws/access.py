@@ -14,6 +14,11 @@ from local.aws.operations import Operation
 resource_policies: dict[str, list[policies.Document]] = {}
 
 
+def attach(arn: str, document: str | policies.Document) -> None:
+    """Add a policy document to a resource."""
+    resource_policies.setdefault(arn, []).append(policies.parse(document))
+
+
 class Denied(Exception):
     """The caller is not authorized; the message has AWS's form."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from local import ACCOUNT, ADMINISTRATOR_ARN, ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET
+from local import ACCOUNT, ADMINISTRATOR_ARN, ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, REGION
 from local.aws import policies
 
 _EVERYTHING: policies.Document = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -153,7 +153,7 @@ def service_session(role_arn: str, session_name: str, service: str | Sequence[st
     if not policies.trusts(trust_policy(role), "sts:AssumeRole", services, {"aws:SourceAccount": ACCOUNT}):
         raise PermissionError(f"The trust policy of {role_arn} does not let {services[0]} assume it.")
     session = sts_backends[ACCOUNT]["aws"].assume_role(
-        region_name="us-east-1",
+        region_name=REGION,
         role_session_name=session_name[:64],
         role_arn=role_arn,
         policy=None,

@@ -55,7 +55,7 @@ class Front:
         scope = _scope(environ)
         if scope is None:
             return _refuse(
-                start_response, "s3", 403, "AccessDenied", "Sign the request: here too, AWS takes no anonymous calls."
+                start_response, "s3", "AccessDenied", "Sign the request: here too, AWS takes no anonymous calls."
             )
         access_key, service = scope
         try:
@@ -65,7 +65,6 @@ class Front:
             return _refuse(
                 start_response,
                 service,
-                403,
                 code,
                 "The security token included in the request is invalid. "
                 "The administrator's access key and secret here are test and test.",
@@ -75,7 +74,7 @@ class Front:
             try:
                 sigv4.verify(**_presigned(environ))
             except SignatureInvalid as refused:
-                return _refuse(start_response, service, 403, "SignatureDoesNotMatch", str(refused))
+                return _refuse(start_response, service, "SignatureDoesNotMatch", str(refused))
             # moto identifies service and caller only by this header.
             environ["HTTP_AUTHORIZATION"] = _authorization(environ)
         body = b""
@@ -87,7 +86,7 @@ class Front:
             access.check(caller, operation)
         except Denied as denied:
             logging.getLogger("local.aws").info("denied %s", denied)
-            return _refuse(start_response, service, 403, "AccessDenied", str(denied))
+            return _refuse(start_response, service, "AccessDenied", str(denied))
         return self._answer(caller, operation, environ, body, start_response)
 
     def _answer(
@@ -197,12 +196,13 @@ _JSON_SERVICES = frozenset(
 )
 
 
-def _refuse(start_response: StartResponse, service: str, status: int, code: str, message: str) -> Iterable[bytes]:
+def _refuse(start_response: StartResponse, service: str, code: str, message: str) -> Iterable[bytes]:
     """Answer with an error in the service's protocol, so that clients raise the same exception as on AWS."""
-    request_id = str(uuid.uuid4())
+    request_id, status = str(uuid.uuid4()), 403
     if service in _JSON_SERVICES:
         code = "AccessDeniedException" if code == "AccessDenied" else code
-        status = status if service in {"lambda", "ses", "execute-api"} else 400
+        if service not in {"lambda", "ses", "execute-api"}:
+            status = 400
         body = json.dumps({"__type": code, "message": message, "Message": message}).encode()
         content_type = "application/json" if service in {"lambda", "ses"} else "application/x-amz-json-1.1"
     elif service == "s3":

@@ -11,9 +11,7 @@ from local.aws.callers import Caller
 from local.aws.front import Answer, Handler
 from local.aws.operations import Operation
 from local.deployment import Deployment
-from local.runtime import envelope
-from local.runtime.function import Outcome
-from local.sources.bus import send
+from local.sources.bus import invoke_later
 
 
 class InvokeApi:
@@ -43,14 +41,7 @@ class InvokeApi:
         if kind == "DryRun":
             return "204 No Content", [], b""
         if kind == "Event":
-            dead_letter = function.settings.dead_letter
-
-            def to_dead_letters(failed: bytes, outcome: Outcome) -> None:
-                if dead_letter:
-                    send(dead_letter, envelope.record(function.settings, failed, outcome))
-                    self._woken()
-
-            function.invoke_later(payload, to_dead_letters)
+            invoke_later(function, payload, self._woken)
             return "202 Accepted", [], b""
         outcome = function.invoke(payload)
         headers = [("Content-Type", "application/json"), ("X-Amz-Executed-Version", "$LATEST")]

@@ -66,7 +66,7 @@ def bucket(builder: Builder, resource: Resource, properties: dict[str, Any]) -> 
 
 @makes("AWS::S3::BucketPolicy")
 def bucket_policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
-    _put_on(f"arn:aws:s3:::{properties['Bucket']}", properties["PolicyDocument"])
+    access.attach(f"arn:aws:s3:::{properties['Bucket']}", properties["PolicyDocument"])
     return Made(resource.logical_id)
 
 
@@ -95,7 +95,7 @@ def key(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Mad
         for statement in policies.statements(properties.get("KeyPolicy", {}))
         if statement.get("Principal") != {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     ]
-    _put_on(made["Arn"], {"Statement": others})
+    access.attach(made["Arn"], {"Statement": others})
     return Made(made["KeyId"], {"Arn": made["Arn"], "KeyId": made["KeyId"]})
 
 
@@ -123,7 +123,7 @@ def secret(builder: Builder, resource: Resource, properties: dict[str, Any]) -> 
 
 @makes("AWS::SecretsManager::ResourcePolicy")
 def secret_policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
-    _put_on(properties["SecretId"], properties["ResourcePolicy"])
+    access.attach(properties["SecretId"], properties["ResourcePolicy"])
     return Made(resource.logical_id)
 
 
@@ -137,7 +137,3 @@ def mail_identity(builder: Builder, resource: Resource, properties: dict[str, An
         f"DkimDNSToken{part}{n}": f"{part.lower()}{n}.{identity}" for part in ("Name", "Value") for n in (1, 2, 3)
     }
     return Made(identity, {**records, "EmailIdentityArn": f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/{identity}"})
-
-
-def _put_on(arn: str, document: Any) -> None:
-    access.resource_policies.setdefault(arn, []).append(policies.parse(document))

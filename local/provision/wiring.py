@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from local import ACCOUNT, REGION
-from local.aws import access, policies
+from local.aws import access
 from local.deployment import Route
 from local.provision.builder import Builder, as_json, makes
 from local.template import Made, Resource, TemplateError
@@ -45,7 +45,7 @@ def queue(builder: Builder, resource: Resource, properties: dict[str, Any]) -> M
 @makes("AWS::SQS::QueuePolicy")
 def queue_policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     for url in properties["Queues"]:
-        _put_on(f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[-1]}", properties["PolicyDocument"])
+        access.attach(f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[-1]}", properties["PolicyDocument"])
     return Made(resource.logical_id)
 
 
@@ -65,7 +65,7 @@ def bus(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Mad
 @makes("AWS::Events::EventBusPolicy")
 def bus_policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     name = properties.get("EventBusName", "default")
-    _put_on(f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{name}", {"Statement": [properties["Statement"]]})
+    access.attach(f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{name}", {"Statement": [properties["Statement"]]})
     return Made(resource.logical_id)
 
 
@@ -137,7 +137,3 @@ def route(builder: Builder, resource: Resource, properties: dict[str, Any]) -> M
 def stage(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     builder.deployment.api_stage = properties["StageName"]
     return Made(properties["StageName"])
-
-
-def _put_on(arn: str, document: Any) -> None:
-    access.resource_policies.setdefault(arn, []).append(policies.parse(document))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local import REGION
 from local.children import Children, Ending, describe, plain_environment
 from local.runtime.runtime_api import Invocation, RuntimeApi
 
@@ -106,13 +107,11 @@ class Function:
             log.warning("%s failed: %s", self.settings.module, outcome.payload.decode(errors="replace")[:2000])
         return outcome
 
-    def invoke_later(
-        self, payload: bytes, on_failure: Callable[[bytes, Outcome], None] | None = None
-    ) -> Future[Outcome | None]:
+    def invoke_later(self, payload: bytes, on_failure: Callable[[bytes, Outcome], None]) -> Future[Outcome | None]:
         """Invoke asynchronously: retry after a failure, and at last call `on_failure`."""
         return self._background.submit(self._try_repeatedly, payload, on_failure)
 
-    def _try_repeatedly(self, payload: bytes, on_failure: Callable[[bytes, Outcome], None] | None) -> Outcome | None:
+    def _try_repeatedly(self, payload: bytes, on_failure: Callable[[bytes, Outcome], None]) -> Outcome | None:
         outcome = None
         for attempt in range(self.settings.retries + 1):
             if attempt and self._stopping.wait(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS)) - 1]):
@@ -120,7 +119,7 @@ class Function:
             outcome = self.invoke(payload)
             if outcome.error is None:
                 return outcome
-        if on_failure is not None and outcome is not None and not self._stopping.is_set():
+        if outcome is not None and not self._stopping.is_set():
             on_failure(payload, outcome)
         return outcome
 
@@ -174,8 +173,8 @@ class _Process:
             AWS_ACCESS_KEY_ID=credentials["aws_access_key_id"],
             AWS_SECRET_ACCESS_KEY=credentials["aws_secret_access_key"],
             AWS_SESSION_TOKEN=credentials["aws_session_token"],
-            AWS_REGION="us-east-1",
-            AWS_DEFAULT_REGION="us-east-1",
+            AWS_REGION=REGION,
+            AWS_DEFAULT_REGION=REGION,
             AWS_LAMBDA_RUNTIME_API=self._api.address,
             AWS_LAMBDA_FUNCTION_NAME=settings.name,
             AWS_LAMBDA_FUNCTION_VERSION="$LATEST",

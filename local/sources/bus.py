@@ -18,7 +18,7 @@ from local.aws.callers import service_session
 from local.clients import any_client
 from local.deployment import Deployment
 from local.runtime import envelope
-from local.runtime.function import Outcome
+from local.runtime.function import Function, Outcome
 from local.sources.dead_letters import undelivered_event
 
 log = logging.getLogger("local.events")
@@ -87,14 +87,7 @@ class Bus:
             raise Undelivered("there is no such function")
         if not self._deployment.may_invoke("events.amazonaws.com", rule_arn, function.settings.arn):
             raise Undelivered("the function has no permission for this rule")
-        dead_letter = function.settings.dead_letter
-
-        def to_dead_letters(payload: bytes, outcome: Outcome) -> None:
-            if dead_letter:
-                send(dead_letter, envelope.record(function.settings, payload, outcome))
-                self._woken()
-
-        function.invoke_later(text.encode(), to_dead_letters)
+        invoke_later(function, text.encode(), self._woken)
 
     def _to_machine(self, target: dict[str, Any], text: str) -> None:
         if not self._start_machines:
@@ -124,6 +117,17 @@ class Bus:
             raise Undelivered(f"the policy of {queue_arn} does not let EventBridge send for {rule_arn}")
         send(queue_arn, text, group, attributes)
         self._woken()
+
+
+def invoke_later(function: Function, payload: bytes, woken: Callable[[], None]) -> None:
+    """Invoke a function asynchronously; an event that fails permanently goes to its dead-letter queue, if it has one."""
+
+    def to_dead_letters(failed: bytes, outcome: Outcome) -> None:
+        if function.settings.dead_letter:
+            send(function.settings.dead_letter, envelope.record(function.settings, failed, outcome))
+            woken()
+
+    function.invoke_later(payload, to_dead_letters)
 
 
 def send(queue_arn: str, text: str, group: str | None = None, attributes: dict[str, Any] | None = None) -> None:
