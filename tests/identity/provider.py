@@ -164,7 +164,7 @@ class Application:
         return self.finish(sign_in)
 
     def finish(self, sign_in: SignIn) -> Person:
-        return self.identity.finish("a-code", sign_in, now=NOW)
+        return self.identity.person(self.identity.claims_for("a-code", sign_in, now=NOW))
 
 
 def signed(claims: Made, key: Key, header: Mapping[str, Any] | None = None) -> str:

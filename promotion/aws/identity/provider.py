@@ -90,15 +90,6 @@ class IdentityProvider:
         answer = self._discovery.request("POST", endpoint, data=form, headers=headers)
         return {"client_id": self._identity.client_id, "request_uri": str(answer.get("request_uri", ""))}
 
-    def finish(self, code: str, sign_in: SignIn, *, now: datetime) -> Person:
-        """Exchange a code for the person who signed in.
-
-        Raises:
-            SignInFailed: the code or the token is invalid, or the token doesn't contain the groups.
-            ProviderUnavailable: the provider doesn't answer.
-        """
-        return self.person(self.claims_for(code, sign_in, now=now))
-
     def person(self, claims: Mapping[str, object]) -> Person:
         """Return the person that verified claims describe.
 
