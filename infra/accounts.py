@@ -103,7 +103,7 @@ class CrossAccount:
                 _statement("PromotionEncrypts", users, encrypt),
                 _statement("PromotionGrants", users, ["kms:CreateGrant"], conditions=granting),
             ]
-        for key in sorted(self._output_keys()):
+        for key in self.settings.output_keys:
             if key.split(":")[4] != self.account:
                 showing = [self.function_role(module) for module in EVIDENCE_READERS]
                 shown = _statement("PromotionShows", showing, ["kms:Decrypt"], conditions=via)
@@ -112,11 +112,6 @@ class CrossAccount:
         # A repository's policy applies to the repository only, and has no resource.
         found["repository-of-images"] = [{name: value for name, value in pulls.items() if name != "Resource"}]
         return found
-
-    def _output_keys(self) -> set[str]:
-        """Return the KMS keys that encrypt the runs' evidence."""
-        found = {self.settings.at(each.name).inference.output_key for each in self.settings.environments}
-        return {key for key in found if key}
 
     def _foreign_keys(self) -> dict[str, list[str]]:
         """Return keys of volumes and outputs in an account other than the jobs', with the roles that use them."""

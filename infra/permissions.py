@@ -151,14 +151,8 @@ class Permissions:
         return [
             allow(["s3:GetObject"], places),
             allow(["s3:ListBucket"], [evidence, *([self.bucket(own)] if own else [])]),
-            *self.decrypt(self.output_keys()),
+            *self.decrypt(self._settings.output_keys),
         ]
-
-    def output_keys(self) -> tuple[str, ...]:
-        """Return the KMS keys that encrypt the output of the environments' runs."""
-        settings = self._settings
-        keys = {settings.at(each.name).inference.output_key for each in settings.environments}
-        return tuple(sorted(key for key in keys if key))
 
     def decrypt(self, keys: Sequence[str]) -> list[iam.PolicyStatement]:
         """Decrypt objects in S3 that are encrypted with KMS keys."""

@@ -298,6 +298,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         named = {place.removeprefix("s3://").partition("/")[0] for place in places} - {"", "{bucket}"}
         return tuple(sorted({*self.inference.data_buckets, *named}))
 
+    @property
+    def output_keys(self) -> tuple[str, ...]:
+        """KMS keys that encrypt the output of the environments' runs."""
+        keys = {self.at(each.name).inference.output_key for each in self.environments}
+        return tuple(sorted(key for key in keys if key))
+
     def evaluation(self, group: str) -> Evaluation:
         """Return a group's evaluation settings: `[inference]`, then the overrides in file order."""
         found = Evaluation(input=self.inference.input, references=self.inference.references)
