@@ -48,18 +48,18 @@ def licence_of(metadata: Mapping[str, object]) -> str:
 def attached_to(description: Mapping[str, object]) -> tuple[str, ...]:
     """Return which of `model_card` (a JSON object) and `report` a described package has."""
     found = ["model_card"] if _is_a_card(description.get("ModelCard")) else []
-    metrics = _part(description, "ModelMetrics")
-    reports = (_part(_part(metrics, kind), name) for kind, names in _REPORTS.items() for name in names)
+    metrics = object_at(description, "ModelMetrics")
+    reports = (object_at(object_at(metrics, kind), name) for kind, names in _REPORTS.items() for name in names)
     return (*found, "report") if any(report.get("S3Uri") for report in reports) else tuple(found)
 
 
 def described(description: Mapping[str, object]) -> dict[str, str]:
     """Domain, task, framework, instance types, addresses of reports and creator, as a described package has them."""
-    specification = _part(description, "InferenceSpecification")
+    specification = object_at(description, "InferenceSpecification")
     containers = specification.get("Containers")
     first = containers[0] if isinstance(containers, list) and containers else {}
     first = first if isinstance(first, Mapping) else {}
-    identity = _part(_part(description, "CreatedBy"), "IamIdentity")
+    identity = object_at(object_at(description, "CreatedBy"), "IamIdentity")
     said = {
         "Domain": description.get("Domain"),
         "Task": description.get("Task"),
@@ -70,14 +70,14 @@ def described(description: Mapping[str, object]) -> dict[str, str]:
         "Instances, real-time": _words(specification.get("SupportedRealtimeInferenceInstanceTypes")),
         "Instances, batch": _words(specification.get("SupportedTransformInstanceTypes")),
         "Created by": principal(str(identity.get("Arn") or ""))
-        or _part(description, "CreatedBy").get("UserProfileName"),
+        or object_at(description, "CreatedBy").get("UserProfileName"),
         **{label: _report(description, *path) for label, path in _REPORTS_SHOWN.items()},
     }
     return {label: one_line(str(value), LONGEST_DESCRIBED) for label, value in said.items() if value}
 
 
 def _report(description: Mapping[str, object], kind: str, name: str) -> str:
-    return str(_part(_part(_part(description, "ModelMetrics"), kind), name).get("S3Uri") or "")
+    return str(object_at(object_at(object_at(description, "ModelMetrics"), kind), name).get("S3Uri") or "")
 
 
 def _words(values: object) -> str:
@@ -89,8 +89,8 @@ def baseline_of(description: Mapping[str, object]) -> str:
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DriftCheckBaselines.html
     """
-    quality = _part(_part(description, "DriftCheckBaselines"), "ModelDataQuality")
-    return str(_part(quality, "Statistics").get("S3Uri") or "")
+    quality = object_at(object_at(description, "DriftCheckBaselines"), "ModelDataQuality")
+    return str(object_at(quality, "Statistics").get("S3Uri") or "")
 
 
 def carried(evidence: Evidence, package: Package) -> Evidence:
@@ -105,11 +105,12 @@ def lacks_room(properties: Mapping[str, object], environments: Sequence[str]) ->
 
 def _is_a_card(model_card: object) -> bool:
     try:
-        return isinstance(json.loads(str(_part({"card": model_card}, "card").get("ModelCardContent") or "")), dict)
+        return isinstance(json.loads(str(object_at({"card": model_card}, "card").get("ModelCardContent") or "")), dict)
     except (TypeError, ValueError, RecursionError):
         return False
 
 
-def _part(document: Mapping[str, object], key: str) -> Mapping[str, object]:
+def object_at(document: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """Return an object within a document; empty if there is none."""
     part = document.get(key)
     return part if isinstance(part, Mapping) else {}

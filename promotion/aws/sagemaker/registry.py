@@ -14,7 +14,7 @@ from promotion.domain.model import Container, Package, VersionState, registry_st
 from promotion.domain.package_changes import changes, is_served
 from promotion.domain.package_sources import beside_artifact
 from promotion.domain.people import Actor, Requester
-from promotion.domain.registration import attached_to, baseline_of, described, lacks_room, licence_of
+from promotion.domain.registration import attached_to, baseline_of, described, lacks_room, licence_of, object_at
 from promotion.domain.sagemaker_model import unservable
 from promotion.errors import Invalid
 from promotion.ledger.events import Event, version_of
@@ -70,7 +70,7 @@ class RegistryTarget:
             raise
         if _is_another(found, state):
             return None
-        metadata, cycle = _part(found, "CustomerMetadataProperties"), _part(found, "ModelLifeCycle")
+        metadata, cycle = object_at(found, "CustomerMetadataProperties"), object_at(found, "ModelLifeCycle")
         said = {"ModelApprovalStatus": str(found.get("ModelApprovalStatus"))}
         fields = () if state.package.no_room else state.statuses
         said |= {f"CustomerMetadataProperties.{name}": str(metadata.get(name)) for name in fields}
@@ -117,22 +117,17 @@ class RegistryTarget:
                 ApprovalDescription=_description(state, self._environments[0]),
             )
         changes: dict[str, Any] = {}
-        before = _part(found, "CustomerMetadataProperties")
+        before = object_at(found, "CustomerMetadataProperties")
         fields = {k: v for k, v in wanted["CustomerMetadataProperties"].items() if before.get(k) != v}
         # Without room, as metadata may be filled since the registration, `verify` reports the fields.
         if fields and not lacks_room(before, tuple(fields)):
             changes["CustomerMetadataProperties"] = fields
         cycle = wanted.get("ModelLifeCycle")
-        known = _part(found, "ModelLifeCycle")
+        known = object_at(found, "ModelLifeCycle")
         if cycle and (known.get("Stage"), known.get("StageStatus")) != (cycle["Stage"], cycle["StageStatus"]):
             changes["ModelLifeCycle"] = cycle
         if changes:
             client.update_model_package(ModelPackageArn=arn, **changes)
-
-
-def _part(found: Mapping[str, object], name: str) -> Mapping[str, object]:
-    part = found.get(name)
-    return part if isinstance(part, Mapping) else {}
 
 
 def _is_another(found: Mapping[str, object], state: VersionState) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from promotion import names
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import Container, Evidence, Package, VersionState
+from promotion.domain.registration import object_at
 from promotion.domain.sagemaker_model import brings_code
 from promotion.domain.variables import changed, shown
 from promotion.formatting import iso, one_line, readable, size
@@ -193,7 +194,7 @@ def card_sections(model_card: object) -> tuple[tuple[str, str], ...]:
         return (("Model card", "One is attached, but it can’t be read: it is not a JSON object."),)
     found: list[tuple[str, str]] = []
     for title, section, key in _CARD:
-        value = _part(card, section).get(key)
+        value = object_at(card, section).get(key)
         if isinstance(value, Mapping):
             value = _datasets(value) if title == "Data set" else value.get("function")
         if isinstance(value, str) and value.strip():
@@ -211,11 +212,6 @@ def made_by(properties: object) -> dict[str, str]:
 def _datasets(job: Mapping[str, object]) -> str:
     places = job.get("training_datasets")
     return "\n".join(one_line(str(place), 300) for place in places[:10]) if isinstance(places, list) else ""
-
-
-def _part(document: Mapping[str, object], key: str) -> Mapping[str, object]:
-    part = document.get(key)
-    return part if isinstance(part, Mapping) else {}
 
 
 def _lineage(given: Mapping[str, str], evidence: Evidence | None) -> list[dict[str, str]]:
