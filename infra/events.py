@@ -108,7 +108,7 @@ class Wiring(Construct):
         )
 
     def connect(
-        self, functions: Functions, store: Store, *, groups: tuple[str, ...], reporters: tuple[str, ...] = ()
+        self, functions: Functions, store: Store, *, groups: tuple[str, ...], reporters: tuple[str, ...]
     ) -> None:
         """Connect each function to the event in its name."""
         for module, statuses in (
@@ -271,7 +271,7 @@ class Wiring(Construct):
                 ],
             )
 
-    def guard_bus(self, writers: Sequence[str], reporters: Sequence[str] = ()) -> None:
+    def guard_bus(self, writers: Sequence[str], reporters: Sequence[str]) -> None:
         """Deny PutEvents to all but `writers`, so that an identity policy alone is not enough to forge an event.
 
         `reporters` may put events about their own evaluations.

@@ -22,8 +22,8 @@ _OWN = ("execution_role", "subnets", "security_groups", "volume_key", "output_ke
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def in_effect(path: Path | None = None) -> Path:
-    """Return the file in PROMOTION_CONFIG, else the repository's own."""
+def in_effect(path: Path | None) -> Path:
+    """Return `path`, else the file in PROMOTION_CONFIG, else the repository's own."""
     return path or Path(os.environ.get(names.CONFIG) or ROOT / names.CONFIG_FILE)
 
 

@@ -227,9 +227,9 @@ def execution_roles() -> list[str]:
 def with_digests(
     package: Package,
     *,
-    by_job: bool = False,
-    budget: Callable[[], None] = lambda: None,
-    keep: Callable[[Manifest], None] = lambda manifest: None,
+    by_job: bool,
+    budget: Callable[[], None],
+    keep: Callable[[Manifest], None],
 ) -> Package:
     """Return a package with the hashes of its artifacts; or with the reason why they can't be hashed, which prevents
     approval; or marked for a hashing job, if they are too large for the function's time limit.

@@ -23,7 +23,7 @@ from promotion.rendering import record
 from promotion.rendering.sentences import sentence
 
 
-def export(group: str, request_id: str, output: str | None, *, as_html: bool = False) -> int:
+def export(group: str, request_id: str, output: str | None, *, as_html: bool) -> int:
     """Write the bundle of a request to a file or to standard output; with `as_html` as an HTML record."""
     head, events = _chain(group, "export")
     if not events or not request_id.startswith(f"{group}:"):

@@ -89,8 +89,8 @@ def explain_file(
     metrics: str,
     live: str | None,
     *,
-    licence: str = "",
-    attached: Sequence[str] = (),
+    licence: str,
+    attached: Sequence[str],
     as_json: bool,
 ) -> int:
     """Explain by files only, without access to AWS, before a model is registered."""

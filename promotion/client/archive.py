@@ -48,7 +48,7 @@ class ArchiveMember:
 
 
 def read_archive(
-    stream: Readable, *, size: int | None = None, largest: int = LARGEST_UNPACKED_BYTES
+    stream: Readable, *, size: int | None, largest: int = LARGEST_UNPACKED_BYTES
 ) -> Iterator[tuple[ArchiveMember, Iterator[memoryview]]]:
     """Yield each member with its content, in the archive's order; unread content is skipped.
 

@@ -30,7 +30,7 @@ def version_difference(
     value: str | None,
     pages: Mapping[str, str],
     objects: Callable[[str], RunsObject | None] | None,
-    past: ArchivedHistory | None = None,
+    past: ArchivedHistory | None,
 ) -> Difference | None:
     """Compare a version's parameters with its state and history; `value` and `pages` are the stored ones.
 

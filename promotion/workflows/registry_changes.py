@@ -16,7 +16,7 @@ from promotion.workflows.requests import ask
 
 
 def registered(
-    view: GroupSnapshot, package: Package, evidence: Evidence, context: Context, *, unasked: str = "", changed: str = ""
+    view: GroupSnapshot, package: Package, evidence: Evidence, context: Context, *, unasked: str, changed: str
 ) -> list[NewEvent]:
     """Return the events of a version that is new to the ledger: its registration, and its first request unless `unasked`."""
     fact = _registration(package, evidence, context, unasked)
@@ -32,7 +32,7 @@ def seen_again(
     evidence: Evidence,
     context: Context,
     *,
-    unasked: str = "",
+    unasked: str,
 ) -> list[NewEvent] | str:
     """Return the events for a version in the ledger that was read from the registry again.
 

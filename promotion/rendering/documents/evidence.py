@@ -127,7 +127,7 @@ def metric_document(metric: Metric) -> MetricDocument:
     return {"value": finite(metric.value), "low": finite(metric.low), "high": finite(metric.high), "n": metric.n}
 
 
-def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str = "") -> dict[str, object]:
+def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str) -> dict[str, object]:
     """Return evidence as plain data, with the digest from its event.
 
     `problems` are sentences about warnings and missing data.

@@ -22,7 +22,7 @@ LONGEST_REASON_BEFORE = 400
 _NO_REJECTION = "That is not a rejection: it can be asked again."
 
 
-def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None = None) -> dict[str, str]:
+def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None) -> dict[str, str]:
     """Summarize the gates, with a tone: `open`, `shut` or `none`; a failed run, in `ran_in`, is named instead."""
     failed_run = next((gate for gate in gates if gate.kind is GateKind.RUN and not gate.open), None)
     if failed_run is not None:
@@ -192,7 +192,7 @@ def yours(
     config: Config,
     requester: str,
     *,
-    written: bool = True,
+    written: bool,
 ) -> dict[str, str] | None:
     """Return the reader's own decision on a request, and its effect; None if they did not vote."""
     vote = next((vote for vote in request.votes if person is not None and vote.actor.subject == person.subject), None)
