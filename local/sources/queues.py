@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto.sqs.models import sqs_backends
 
 from local import ACCOUNT, REGION
 from local.aws.callers import service_session
@@ -18,7 +19,6 @@ from local.runtime.function import Function
 
 log = logging.getLogger("local.queues")
 _IDLE_SECONDS = 0.5
-_REST_SECONDS = 10.0
 _DEFAULT_CONCURRENCY = 2
 
 
@@ -61,6 +61,9 @@ class QueueReader:
         while not self._stopping.is_set():
             woken.clear()
             try:
+                if not self._has_messages():
+                    woken.wait(_IDLE_SECONDS)
+                    continue
                 messages = client.receive_message(
                     QueueUrl=self._queue_url,
                     MaxNumberOfMessages=min(self._source.batch_size, 10),
@@ -69,10 +72,9 @@ class QueueReader:
                     MessageAttributeNames=["All"],
                 ).get("Messages", [])
                 if not messages:
-                    # One poller looks for messages whose delay is over; the others wait until there are messages.
-                    woken.wait(_IDLE_SECONDS if woken is self._wakers[0] else _REST_SECONDS)
+                    # Another poller has them, or their group.
+                    woken.wait(_IDLE_SECONDS)
                     continue
-                self.wake()
                 self._hand_over(client, messages)
             except ClientError as refused:
                 log.warning("the queue of %s can't be read: %s", self._function.settings.module, refused)
@@ -80,6 +82,10 @@ class QueueReader:
             except Exception:
                 if not self._stopping.wait(_IDLE_SECONDS):
                     log.exception("polling %s broke", self._queue_url)
+
+    def _has_messages(self) -> bool:
+        """Return True if the queue has a message to deliver; asking moto itself keeps an idle service's CPU time small."""
+        return bool(sqs_backends[ACCOUNT][REGION].queues[self._queue_url.rsplit("/", 1)[-1]].messages)
 
     def _hand_over(self, client: Any, messages: list[dict[str, Any]]) -> None:
         """Delete processed messages; others return after their visibility timeout, and at last go to the DLQ."""

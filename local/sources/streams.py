@@ -19,7 +19,8 @@ from local.runtime.function import Function
 from local.sources.bus import send
 
 log = logging.getLogger("local.streams")
-_IDLE_SECONDS = 1.0
+# Every write wakes the reader.
+_IDLE_SECONDS = 10.0
 _RETRY_SECONDS = 0.5
 
 
