@@ -17,6 +17,7 @@ from lambdas.shared.registrations import read_anew
 from promotion import names
 from promotion.aws.s3.artifacts import MISSING
 from promotion.aws.sagemaker.registry import is_gone
+from promotion.domain import freezes
 from promotion.domain.model import EnvironmentState, VersionState
 from promotion.errors import IntegrityError, PromotionError
 from promotion.workflows.commands import KeepTime, RecordRemoved
@@ -170,8 +171,9 @@ def _keep_time(state: EnvironmentState) -> int:
     since, until = state.pending_since, state.pending_expires_at
     if since is None or until is None:
         return 0
-    due = now() >= until or (not state.pending_reminded and now() >= since + (until - since) / 2)
-    if not due:
+    windows = freezes.windows_of(config(), state.name)
+    reminder_due = not state.pending_reminded and now() >= freezes.halfway(since, until, windows)
+    if not (reminder_due or now() >= until):
         return 0
     try:
         receipt = recorder().record(KeepTime(environment=state))

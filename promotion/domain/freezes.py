@@ -34,3 +34,8 @@ def passed(start: datetime, end: datetime, windows: list[FreezeWindow]) -> timed
             length -= ends - begins
             seen = ends
     return length
+
+
+def halfway(start: datetime, end: datetime, windows: list[FreezeWindow]) -> datetime:
+    """Return when half of the time from `start` to `end` has passed outside of `windows`."""
+    return after(start, passed(start, end, windows) / 2, windows)

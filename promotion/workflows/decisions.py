@@ -207,8 +207,7 @@ def keep_time(state: EnvironmentState, *, context: Context) -> Receipt:
         if request.state_at(context.now) == "Expired":
             return expiry(request)
         windows = freezes.windows_of(context.config, state.name)
-        length = freezes.passed(request.requested_at, request.expires_at, windows)
-        half = freezes.after(request.requested_at, length / 2, windows)
+        half = freezes.halfway(request.requested_at, request.expires_at, windows)
         if context.now >= half and not request.reminded:
             return [
                 happened(

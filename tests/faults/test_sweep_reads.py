@@ -12,6 +12,7 @@ import time_machine
 from lambdas.shared.dependencies import ledger
 from promotion import names
 from tests.fakes import GROUP
+from tests.faults import resources
 from tests.faults.simulation import BEGINNING, simulation
 
 LATER = BEGINNING + timedelta(days=20)
@@ -75,3 +76,20 @@ def test_a_decided_group_is_open_no_more(tmp_path: Path) -> None:
         service.settle()
         with service.without_faults():
             assert [(state.name, state.pending) for state in ledger().open_environments()] == [("test", 1)]
+
+
+def test_a_reminder_comes_at_half_of_the_time_outside_of_a_freeze(tmp_path: Path) -> None:
+    """The freeze is in the second half, so that half of all the time is later."""
+    begins, ends = BEGINNING + timedelta(hours=50), BEGINNING + timedelta(hours=98)
+    with simulation(tmp_path) as service:
+        with (tmp_path / names.CONFIG_FILE).open("a", encoding="utf-8") as file:
+            file.write(f"[[freeze]]\nstart = {begins.isoformat()}\nend = {ends.isoformat()}\n")
+        resources.forget()
+        service.register()
+        service.settle()
+        reminded = []
+        for hours in (35, 37):
+            with time_machine.travel(BEGINNING + timedelta(hours=hours), tick=True):
+                service.sweep()
+            reminded.append(names.APPROVER_REMINDED in [kind for kind, *_ in service.story()])
+        assert reminded == [False, True]
