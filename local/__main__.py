@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from local import synth
+from local import signals, synth
 from local.config_overrides import in_effect, write
 from local.host import Host, Options
 from local.identity_provider import IdentityProviderFailed
@@ -74,8 +74,7 @@ def main() -> int:
         if not options.private and ports == Ports():
             _publish_key(host.public_key)
         _say(welcome(ports, home, time.monotonic() - started))
-        while True:
-            signal.pause()
+        signals.wait()
     except _Ended:
         return 0
     except (

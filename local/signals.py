@@ -1,0 +1,19 @@
+"""Waiting for a signal, whichever thread the kernel gives it to."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import NoReturn
+
+
+def wait() -> NoReturn:
+    """Wait until the handler of a signal raises; call it in the main thread.
+
+    `signal.pause` would wait on if another thread was given the signal, which happens on a busy machine.
+    """
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+    while True:
+        woken.recv(1)
