@@ -60,6 +60,11 @@ class Bound:
     high: float | None = None
 
 
+def bounds_of(gates: Sequence[Mapping[str, Any]]) -> list[Bound]:
+    """Return the bounds in the context of a run; gates without a metric have none."""
+    return [Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")]
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """A candidate and its measurements."""
@@ -116,11 +121,7 @@ def draw_metrics(
     axes.set_ylim(len(names) - 0.4, -0.75)
     axes.set_xlim(-0.02, 1.02)
     axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=PALE)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    _style_rows(axes)
     handles, labels = axes.get_legend_handles_labels()
     first = dict(zip(reversed(labels), reversed(handles), strict=True))
     if first:
@@ -228,17 +229,22 @@ def draw_comparison(path: Path, metric: str, rows: Sequence[Compared]) -> str:
     axes.set_title(
         f"{title} by prompt, 95 % intervals, {rows[0].estimate.n:,} records", loc="left", fontsize=11, color=INK
     )
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=PALE)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    _style_rows(axes)
     save(figure, path)
     said = "; ".join(
         f"{row.name} {row.estimate.value:.3g} (95 % interval {row.estimate.low:.3g} to {row.estimate.high:.3g})"
         for row in rows
     )
     return f"{title} by prompt, best first: {said}."
+
+
+def _style_rows(axes: Any) -> None:
+    """Leave only the bottom line and light vertical ones, for a chart with a row for each value."""
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=PALE)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
 
 
 def _draw_bound(axes: Any, gate: Bound, row: int, scale: int) -> list[tuple[bool, float, Callable[[float], bool]]]:

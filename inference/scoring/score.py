@@ -330,9 +330,7 @@ def _draw(
     live: Mapping[str, Any] | None,
 ) -> dict[str, str]:
     """Draw the pictures; return each with its text alternative."""
-    bounds = [
-        plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
-    ]
+    bounds = plots.bounds_of(gates)
     n = max((estimate.n for estimate in estimates.values()), default=0)
     title = f"{about}, {n:,} records"
     drawn = {"metrics.png": plots.draw_metrics(output / "metrics.png", title, estimates, bounds, plain_metrics(live))}

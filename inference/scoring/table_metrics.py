@@ -192,7 +192,6 @@ def _resampled(
     truth: Floats,
     answer: Floats,
     *,
-    seed: int = 0,
     never_negative: bool = False,
 ) -> dict[str, Estimate]:
     """Return each measure of all rows, with its bootstrap interval.
@@ -202,7 +201,7 @@ def _resampled(
     """
     count = len(truth)
     size = min(count, MOST_RESAMPLED)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     drawn: dict[str, list[float]] = {name: [] for name in measures}
     # Checked once, not for each resample.
     with config_context(assume_finite=True, skip_parameter_validation=True):

@@ -312,9 +312,7 @@ def _draw(
     live: Mapping[str, float],
 ) -> dict[str, str]:
     """Draw the pictures; return their text alternatives by name."""
-    bounds = [
-        plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
-    ]
+    bounds = plots.bounds_of(gates)
     n, what = _largest_n(judged), "queries" if judged.task == RANKING else "records"
     drawn: dict[str, str] = {}
     # Errors in the unit of the predicted value have no common scale, and are not drawn.

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from lambdas.shared import artifact_hashing
@@ -26,6 +25,7 @@ from lambdas.shared.dependencies import (
     prefix,
     recorder,
 )
+from lambdas.shared.queues import retry_after
 from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.accounts import share_group
@@ -54,18 +54,9 @@ def handler(event: dict[str, Any], context: object) -> None:
         try:
             take(json.loads(record["body"]), context)
         except Exception:
-            retry_after(record["receiptHandle"], int(record["attributes"]["ApproximateReceiveCount"]) * _WAIT_S)
+            seconds = int(record["attributes"]["ApproximateReceiveCount"]) * _WAIT_S
+            retry_after(variables().registrations_queue_url, record["receiptHandle"], seconds)
             raise
-
-
-def retry_after(receipt: str, seconds: int) -> None:
-    """Make a message visible again soon; if that call fails, it is redelivered after the queue's visibility timeout."""
-    try:
-        client("sqs").change_message_visibility(
-            QueueUrl=variables().registrations_queue_url, ReceiptHandle=receipt, VisibilityTimeout=seconds
-        )
-    except (BotoCoreError, ClientError):
-        logger.exception("registration waits for the queue")
 
 
 def take(event: Mapping[str, Any], context: object) -> dict[str, object]:

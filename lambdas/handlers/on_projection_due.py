@@ -23,6 +23,7 @@ from lambdas.shared.dependencies import (
     prefix,
     signer,
 )
+from lambdas.shared.queues import retry_after
 from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.ledger_table.cursors import DynamoCursors
@@ -63,7 +64,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
         tries = int(record["attributes"]["ApproximateReceiveCount"])
         if failures and tries < TRIES:
             left.append({"itemIdentifier": record["messageId"]})
-            retry_after(record["receiptHandle"], WAITS_S[tries - 1])
+            retry_after(variables().wake_queue_url, record["receiptHandle"], WAITS_S[tries - 1])
         else:
             set_aside(failures, record["messageId"])
     return {"batchItemFailures": left}
@@ -110,16 +111,6 @@ class LoggedTarget:
                     "environment": event.environment,
                 },
             )
-
-
-def retry_after(receipt: str, seconds: int) -> None:
-    """Make a message visible again soon; if that call fails, it is redelivered after the queue's visibility timeout."""
-    try:
-        client("sqs").change_message_visibility(
-            QueueUrl=variables().wake_queue_url, ReceiptHandle=receipt, VisibilityTimeout=seconds
-        )
-    except (BotoCoreError, ClientError):
-        logger.exception("message waits for the queue")
 
 
 def set_aside(failures: list[Failure], message: str) -> None:
