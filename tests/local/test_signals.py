@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ import threading
 from local import signals
 
 threading.Thread(target=threading.Event().wait, daemon=True).start()
-print("waiting", flush=True)
 try:
+    print("waiting", flush=True)
     signals.wait()
 except KeyboardInterrupt:
     print("ended", flush=True)
@@ -31,5 +32,7 @@ def test_a_signal_ends_the_wait(takes: Callable[[list[int]], int]) -> None:
         assert process.stdout.readline() == "waiting\n"
         threads = [int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir()]
         assert len(threads) == 2
+        while "sleeping" not in Path(f"/proc/{process.pid}/task/{process.pid}/status").read_text():
+            os.sched_yield()
         assert ctypes.CDLL(None).tgkill(process.pid, takes(threads), signal.SIGINT) == 0
         assert process.stdout.readline() == "ended\n"
