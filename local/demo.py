@@ -336,7 +336,7 @@ def main() -> int:
         demo = Demo(ports.http_url, output)
         try:
             demo.say("service", f"starting on {ports.http_url}")
-            until("the local service", lambda: is_up(service, ports.http_url, output), patience_s=120, pause_s=0.2)
+            until("the local service", lambda: is_up(service, ports.http_url, output), patience_s=120)
             demo.say("service", f"up; the mailbox is at {ports.http_url}/_local/mailbox")
             trouble = ""
             try:

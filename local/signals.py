@@ -10,7 +10,7 @@ from typing import NoReturn
 def wait() -> NoReturn:
     """Wait until the handler of a signal raises; call it in the main thread.
 
-    `signal.pause` would wait on if another thread was given the signal, which happens on a busy machine.
+    `signal.pause` waits on if another thread is given the signal; services under load were seen to wait on in it.
     """
     woken, waker = socket.socketpair()
     waker.setblocking(False)

@@ -30,7 +30,8 @@ class QueueReader:
         self._function = function
         self._stopping = stopping
         self._aws_url = aws_url
-        self._queue_url = f"{aws_url}/{ACCOUNT}/{source.source_arn.rsplit(':', 1)[-1]}"
+        self._queue = source.source_arn.rsplit(":", 1)[-1]
+        self._queue_url = f"{aws_url}/{ACCOUNT}/{self._queue}"
         count = min(source.maximum_concurrency or _DEFAULT_CONCURRENCY, 4)
         self._wakers = [threading.Event() for _ in range(count)]
         self._threads = [
@@ -85,7 +86,7 @@ class QueueReader:
 
     def _has_messages(self) -> bool:
         """Return True if the queue has a message to deliver; asking moto itself keeps an idle service's CPU time small."""
-        return bool(sqs_backends[ACCOUNT][REGION].queues[self._queue_url.rsplit("/", 1)[-1]].messages)
+        return bool(sqs_backends[ACCOUNT][REGION].queues[self._queue].messages)
 
     def _hand_over(self, client: Any, messages: list[dict[str, Any]]) -> None:
         """Delete processed messages; others return after their visibility timeout, and at last go to the DLQ."""

@@ -103,7 +103,11 @@ def checked_reason(text: str) -> str:
 
 
 def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], context: Context) -> Receipt:
-    """Read, decide and append; start again if another process appended in between."""
+    """Read, decide and append; start again if another process appended in between.
+
+    Raises:
+        Conflict: another process appended in between in each of `ATTEMPTS` attempts.
+    """
     for attempt in range(ATTEMPTS - 1):
         try:
             return _append_once(group, step, context)
