@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
+_GRACE_SECONDS = 10.0
 
 
 class Ending(Exception):
@@ -68,8 +70,11 @@ class Children:
         if grace_seconds:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(grace_seconds)
+        self._end(process, time.monotonic() + grace_seconds)
+
+    def _end(self, process: subprocess.Popen[bytes], deadline: float) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -78,15 +83,16 @@ class Children:
             self._tell(f"-{process.pid}\n")
 
     def stop_all(self) -> None:
-        """End every process and the watchdog."""
+        """End every process and the watchdog: one SIGTERM, because a second would stop what the first one began."""
         with self._lock:
             self._ending = True
             running = list(self._running.values())
         for process in running:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
+        deadline = time.monotonic() + _GRACE_SECONDS
         for process in running:
-            self.stop(process, grace_seconds=2 if process.poll() is None else 0)
+            self._end(process, deadline)
         if self._watchdog.stdin is not None:
             self._watchdog.stdin.close()
         self._watchdog.wait()

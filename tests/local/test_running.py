@@ -18,6 +18,7 @@ from botocore.credentials import Credentials
 from local.children import Children, Ending
 from local.ports import Held, PortInvalid, Ports
 from local.service import LocalService
+from local.waiting import until
 from tests.local.people import register
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -99,6 +100,32 @@ def test_nothing_is_begun_once_everything_is_being_ended(tmp_path: Path) -> None
     children.stop_all()
     with pytest.raises(Ending):
         children.start([sys.executable, "-c", ""], environment={}, directory=tmp_path, log=subprocess.DEVNULL)
+
+
+_ENDS_ONCE_THE_OTHER_IS_TOLD = """
+import pathlib, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+pathlib.Path("first").write_text("")
+open("told").read()
+"""
+_COUNTS_SIGNALS = """
+import pathlib, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+pathlib.Path("second").write_text("")
+signal.sigwait([signal.SIGTERM])
+open("told", "w").close()
+pathlib.Path("signals").write_text("two" if signal.sigtimedwait([signal.SIGTERM], 1) else "one")
+"""
+
+
+def test_a_process_that_is_being_ended_is_told_so_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "told")
+    children = Children()
+    for program in (_ENDS_ONCE_THE_OTHER_IS_TOLD, _COUNTS_SIGNALS):
+        children.start([sys.executable, "-c", program], environment={}, directory=tmp_path, log=subprocess.DEVNULL)
+    until("the processes", lambda: (tmp_path / "first").exists() and (tmp_path / "second").exists())
+    children.stop_all()
+    assert (tmp_path / "signals").read_text() == "one"
 
 
 def test_killing_it_leaves_no_process(tmp_path: Path) -> None:
