@@ -8,7 +8,15 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from promotion.errors import Invalid
+
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.+)\)")
+
+
+class Misused(Invalid):
+    """Options that don't go together, or one that is missing: the command ends with exit code 2."""
+
+    code = "Invalid"
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from promotion import cli, resolve
+from promotion.cli.commands import command_parser
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    for action in cli.command_parser()._actions:
+    for action in command_parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     raise AssertionError("the parser has no commands")
