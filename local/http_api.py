@@ -19,6 +19,7 @@ from local.aws.callers import Caller
 from local.aws.needs import Need
 from local.aws.sigv4 import SignatureInvalid
 from local.deployment import Deployment, Route
+from local.http_server import HttpServer
 from local.payload import IncomingRequest, Response, event, match, message, response
 
 log = logging.getLogger("local.http")
@@ -38,10 +39,10 @@ class HttpApi:
         self._deployment = deployment
         self._own = own
         self._healthy = healthy
-        self._server: _Server | None = None
+        self._server: HttpServer | None = None
 
     def start(self, port: int) -> None:
-        self._server = _Server(("127.0.0.1", port), _handler(self))
+        self._server = HttpServer(("127.0.0.1", port), _handler(self))
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True
         ).start()
@@ -106,14 +107,6 @@ class HttpApi:
         if outcome.seconds > _INTEGRATION_SECONDS:
             return message(503, "Service Unavailable")
         return message(500, "Internal Server Error") if outcome.error is not None else response(outcome.payload)
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a client went away", exc_info=True)
 
 
 def _handler(api: HttpApi) -> type[http.server.BaseHTTPRequestHandler]:

@@ -21,9 +21,10 @@ ANSWER_SECONDS = 15
 END_SECONDS = 19
 # Added to the limit, because the application answers a slow client first, with a status of its own.
 _LATER_S = 5.0
+_LATE_BODY = b'{"error": "The headers of the request did not arrive.", "error_type": "validation"}\n'
 _LATE = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: 37\r\nconnection: close\r\n\r\n"
-    b"The request's headers did not arrive."
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_LATE_BODY), _LATE_BODY)
 )
 
 log = logging.getLogger("inference")

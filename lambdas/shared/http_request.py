@@ -151,13 +151,9 @@ class HttpRequest:
         more: Mapping[str, object] | None = None,
     ) -> Response[str]:
         """Return a page, or JSON, with one message."""
-        document: dict[str, object] = {
-            "error": code or title,
-            "title": title,
-            "message": text,
-            "text": text,
-            **(more or {}),
-        }
+        document: dict[str, object] = {"title": title, "message": text, "text": text, **(more or {})}
+        if status >= HTTPStatus.BAD_REQUEST:
+            document["error"] = code or title
         document["csrf"] = self.csrf if person is not None else ""
         if link:
             document["link"] = {"href": link[0], "label": link[1]}

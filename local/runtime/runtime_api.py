@@ -10,6 +10,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.http_server import HttpServer
+
 
 @dataclass
 class Invocation:
@@ -41,8 +43,7 @@ class RuntimeApi:
         self._current: dict[str, Invocation] = {}
         self.ready = threading.Event()
         self.init_error: bytes | None = None
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = HttpServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,7 +123,10 @@ def said(connection: socket.socket) -> bytes:
 def test_headers_that_do_not_come_end_their_connection(connected: socket.socket, begun: bytes) -> None:
     connected.sendall(begun)
 
-    assert said(connected).startswith(b"HTTP/1.1 408")
+    head, _, body = said(connected).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert b"content-length: %d\r\n" % len(body) in head
+    assert json.loads(body)["error_type"] == "validation"
 
 
 def test_a_declared_length_is_refused_without_its_body(connected: socket.socket) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +16,8 @@ from coverage import Coverage, CoverageData
 
 from local.children import Children, Ending
 from local.runtime.function import Function, Place, Settings
+from local.runtime.runtime_api import RuntimeApi
+from local.waiting import until
 
 HANDLER = """
 import os, signal
@@ -72,6 +77,20 @@ def test_an_event_that_no_process_answers_fails(function: Function, event: str, 
     (second, after), error = invoke(function, "y")
     assert (first, second, error) == ("x", "y", None)
     assert before != after
+
+
+def test_a_process_that_is_killed_as_it_answers_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    api = RuntimeApi()
+    host, port = api.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as process:
+        process.sendall(b"POST /x/response HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        assert process.recv(12) == b"HTTP/1.1 100"
+        process.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes by a reset
+    until(
+        "the end of the connection", lambda: not any("process_request" in each.name for each in threading.enumerate())
+    )
+    api.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_handler_that_is_not_there_fails_as_it_starts(function: Function, tmp_path: Path) -> None:

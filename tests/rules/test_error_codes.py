@@ -43,3 +43,8 @@ def test_an_internal_error_has_a_code() -> None:
 
     answer = serve(app, event("promotion.example.com"), None, "web")
     assert (answer["statusCode"], json.loads(str(answer["body"]))["error"]) == (500, "broken")
+
+
+def test_a_message_that_is_no_error_has_no_code() -> None:
+    said = HttpRequest(event("promotion.example.com")).message(200, "Signed out", "You are signed out.")
+    assert "error" not in json.loads(said.body or "")
