@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.doctor import deployed as condition
 from promotion.aws.doctor import readiness
-from promotion.aws.doctor.findings import examine
+from promotion.aws.doctor.findings import Finding, examine, ok
 from promotion.aws.keys import KmsSigner
 from promotion.cli import doctor, main
 from promotion.config.loading import parse
+from promotion.errors import Invalid
 from tests.adapters.conftest import MODELS, Aws
 from tests.cli.doctor_account import account, deployed
 from tests.fakes import CONFIG, CONFIG_TEXT, GROUP
@@ -167,6 +173,30 @@ def test_a_sender_that_nobody_verified_is_said(aws: Aws) -> None:
     assert found.state == "fail"
 
 
+@pytest.mark.parametrize(
+    ("address", "domain", "state", "found"),
+    [
+        (True, None, "ok", "SES sends as models@example.com."),
+        (None, True, "ok", "SES sends as models@example.com."),
+        (False, True, "ok", "SES sends as models@example.com."),
+        (False, None, "fail", "SES has not verified models@example.com."),
+        (None, None, "fail", "SES doesn't know models@example.com."),
+    ],
+)
+def test_a_sender_is_verified_by_its_address_or_its_domain(
+    address: bool | None, domain: bool | None, state: str, found: str
+) -> None:
+    client = boto3.client("sesv2")
+    with Stubber(client) as stub:
+        for verified in (address, domain):
+            if verified is None:
+                stub.add_client_error("get_email_identity", "NotFoundException", "No.", 404)
+            else:
+                stub.add_response("get_email_identity", {"VerifiedForSendingStatus": verified})
+        (finding,) = readiness.sender(account(client=lambda service: client, service={}))
+    assert (finding.state, finding.found) == (state, found)
+
+
 def test_an_endpoint_address_softens_no_check(monkeypatch: pytest.MonkeyPatch, aws: Aws) -> None:
     """An address of a VPC endpoint is no emulator: what is unprotected is said."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com")
@@ -186,12 +216,41 @@ def test_an_artifact_bucket_has_to_be_there_and_keep_versions(aws: Aws) -> None:
     assert [each.state for each in found] == ["ok", "warn", "fail"]
 
 
+def test_an_artifact_bucket_of_another_region_is_a_failure(aws: Aws) -> None:
+    boto3.client("s3", region_name="eu-west-1").create_bucket(
+        Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    (found,) = readiness.artifacts(account(parse(CONFIG_TEXT + '[artifacts]\nbuckets = ["far"]\n')))
+    assert (found.state, found.found) == ("fail", "far is in eu-west-1.")
+
+
 def test_groups_that_no_pattern_covers_are_said(aws: Aws) -> None:
     aws.sagemaker.describe_model_package_group(ModelPackageGroupName=GROUP)
     (found,) = readiness.registry(account(parse(CONFIG_TEXT.replace('groups = ["*"]', 'groups = ["sumariser-*"]', 1))))
     assert found.state == "warn"
     (found,) = readiness.registry(account())
     assert found.state == "ok"
+
+
+def test_an_environment_without_a_gate_or_with_too_few_approvers_is_warned_of() -> None:
+    text = CONFIG_TEXT.replace("quorum = 2", "quorum = 3")
+    ungated = [replace(each, gates=()) if each.name == "prod" else each for each in parse(text).environments]
+    found = {
+        each.check: each for each in readiness.configuration(account(replace(CONFIG, environments=tuple(ungated))))
+    }
+    assert (found["gates"].state, found["gates"].found) == ("warn", "prod has no gate.")
+    assert (found["quorum"].state, found["quorum"].found) == ("warn", "prod mails fewer people than have to approve.")
+
+
+@pytest.mark.parametrize(("off_s", "state"), [(0, "ok"), (90, "warn"), (-90, "warn"), (400, "fail")])
+def test_a_clock_apart_from_that_of_aws_is_said(off_s: int, state: str) -> None:
+    client = boto3.client("sts")
+    date = format_datetime(datetime.now(UTC) - timedelta(seconds=off_s))
+    with Stubber(client) as stub:
+        caller = {"Account": "123456789012", "Arn": "arn:aws:iam::123456789012:user/ann"}
+        stub.add_response("get_caller_identity", {**caller, "ResponseMetadata": {"HTTPHeaders": {"date": date}}})
+        credentials, clock = readiness.credentials(account(client=lambda service: client))
+    assert (credentials.state, clock.check, clock.state) == ("ok", "clock", state)
 
 
 def test_a_region_apart_from_the_artifacts_is_said() -> None:
@@ -227,8 +286,6 @@ def test_the_key_is_written_once_and_never_over_another(
 
 
 def test_a_test_mail_goes_out_as_the_services_own_do(aws: Aws) -> None:
-    from datetime import UTC, datetime
-
     from moto.core import DEFAULT_ACCOUNT_ID
     from moto.ses.models import ses_backends
 
@@ -263,3 +320,24 @@ def test_the_doctor_reports_checks_that_aws_does_not_allow(code: str, status: in
         look = lambda: readiness.recipients(account(client=lambda service: client))  # noqa: E731
         (found,) = examine("recipients", look)
     assert (found.check, found.state) == ("recipients", state)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ResponseParserError("not XML"), "none of AWS's"),
+        (
+            EndpointConnectionError(endpoint_url="https://sts"),
+            "AWS could not be asked: Could not connect to the endpoint",
+        ),
+        (Invalid("region", "there is none."), "there is none."),
+    ],
+)
+def test_a_check_that_can_not_run_is_a_finding(error: Exception, said: str) -> None:
+    def look() -> Iterator[Finding]:
+        yield ok("first", "good.")
+        raise error
+
+    first, found = examine("service", look)
+    assert (first.state, found.check, found.state) == ("ok", "service", "fail")
+    assert said in found.found

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from promotion import names
 from promotion.aws.doctor import deployed as condition
 from promotion.aws.doctor import limits, upgrade
+from promotion.aws.doctor.findings import Account, Finding
 from promotion.config.loading import parse
 from promotion.domain.model import FOLD_VERSION
-from tests.adapters.conftest import LEDGER, Aws
+from tests.adapters.conftest import LEDGER, PROJECTIONS, Aws
 from tests.cli.doctor_account import account, by_check, deployed
 from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, FakeService
 
@@ -80,6 +83,44 @@ def test_a_message_in_the_dead_letter_queue_is_a_failure(aws: Aws) -> None:
     assert "promotion redrive" in found["dead letters"].do
 
 
+def test_many_waiting_changes_are_warned_of(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condition, "MANY_WAITING", 1)
+    service = deployed(aws)
+    del service["undelivered_queue_url"]
+    for _ in range(2):
+        aws.client("sqs").send_message(QueueUrl=service["wake_queue_url"], MessageBody="{}")
+    found = by_check(list(condition.queues(account(service=service))))
+    assert (found["queue"].state, found["queue"].found) == ("warn", "2 changes waiting for the projector.")
+    assert found.keys() == {"queue", "dead letters"}
+
+
+@pytest.mark.parametrize("check", [condition.client_secret, condition.alarms])
+def test_what_an_older_deployment_does_not_say_is_not_checked(check: Callable[[Account], Iterable[Finding]]) -> None:
+    (found,) = check(account(service={}))
+    assert (found.state, found.do) == ("not checked", "Deploy again.")
+
+
+def test_a_ledger_that_can_be_deleted_is_warned_of(aws: Aws) -> None:
+    service = deployed(aws)
+    aws.dynamodb.update_table(TableName=LEDGER, DeletionProtectionEnabled=False)
+    found = by_check(list(condition.tables(account(service=service))))
+    assert (found["ledger"].state, "may be deleted" in found["ledger"].found) == ("warn", True)
+
+
+def test_a_table_that_is_not_active_is_a_failure() -> None:
+    client = boto3.client("dynamodb")
+    with Stubber(client) as stub:
+        for _ in range(2):
+            stub.add_response("describe_table", {"Table": {"TableStatus": "UPDATING"}})
+            status = {"ContinuousBackupsStatus": "ENABLED"}
+            stub.add_response("describe_continuous_backups", {"ContinuousBackupsDescription": status})
+        service = {"ledger_table": LEDGER, "projections_table": PROJECTIONS}
+        found = list(condition.tables(account(client=lambda service: client, service=service)))
+    assert [(each.state, each.found) for each in found] == [
+        ("fail", f"{name} is UPDATING.") for name in (LEDGER, PROJECTIONS)
+    ]
+
+
 def test_a_ledger_whose_stream_was_switched_off_is_a_failure(aws: Aws) -> None:
     service = deployed(aws)
     aws.dynamodb.update_table(TableName=LEDGER, StreamSpecification={"StreamEnabled": False})
@@ -110,11 +151,22 @@ def test_a_renamed_environment_with_a_live_model_is_said(aws: Aws, monkeypatch: 
     assert (found.state, GROUP in found.found) == ("warn", True)
 
 
-class _WithoutSignIn(BaseHTTPRequestHandler):
-    """Pages that answer, and a sign-in that doesn't."""
+class Pages(HTTPServer):
+    """A deployment's pages and its identity provider; `answers` has the status and the redirect of each path."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.answers: dict[str, tuple[int, str]] = {"/healthz": (200, "")}
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Pages
 
     def do_GET(self) -> None:
-        self.send_response(503 if self.path == "/login" else 200)
+        status, location = self.server.answers.get(self.path.partition("?")[0], (404, ""))
+        self.send_response(status)
+        self.send_header("location", location)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -123,16 +175,48 @@ class _WithoutSignIn(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def without_sign_in() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), _WithoutSignIn) as server:
-        thread = Thread(target=server.serve_forever)
+def served() -> Iterator[Pages]:
+    with Pages() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server
         server.shutdown()
         thread.join()
 
 
-def test_a_sign_in_that_fails_names_the_log_of_its_own_function(without_sign_in: str) -> None:
-    found = by_check(list(condition.pages(account(service={"api_url": without_sign_in}))))
+def looked_at(served: Pages) -> dict[str, Finding]:
+    return by_check(list(condition.pages(account(service={"api_url": served.url}))))
+
+
+def test_a_sign_in_that_fails_names_the_log_of_its_own_function(served: Pages) -> None:
+    served.answers["/login"] = (503, "")
+    found = looked_at(served)
     assert (found["pages"].state, found["sign-in"].state) == ("ok", "fail")
     assert "`sign_in`" in found["sign-in"].do
+
+
+def test_pages_that_answer_with_an_error_name_their_log(served: Pages) -> None:
+    served.answers["/healthz"] = (502, "")
+    (found,) = looked_at(served).values()
+    assert (found.state, found.found) == ("fail", f"{served.url}/healthz answered 502.")
+    assert "`web`" in found.do
+
+
+@pytest.mark.parametrize("query", ["redirect_uri={back}&state=x", "client_id=promotion&request_uri=urn:pushed"])
+@pytest.mark.parametrize("status", [200, 302, 400])
+def test_the_provider_has_to_take_this_deployments_address(served: Pages, query: str, status: int) -> None:
+    """A pushed authorization request has the address only in what was pushed."""
+    back = f"{served.url}/callback"
+    served.answers |= {"/login": (302, f"{served.url}/authorize?{query.format(back=back)}"), "/authorize": (status, "")}
+    found = looked_at(served)["sign-in"]
+    if status < 400:
+        assert (found.state, found.found) == ("ok", f"the provider takes {back}.")
+    else:
+        assert (found.state, found.found) == ("fail", "the provider answered 400 to a sign-in.")
+        assert f"Enter {back} as the redirect URI" in found.do
+
+
+def test_a_provider_that_this_machine_does_not_reach_is_not_checked(served: Pages) -> None:
+    served.answers["/login"] = (302, "http://127.0.0.1:9/authorize")
+    found = looked_at(served)["sign-in"]
+    assert (found.state, "ConnectionError" in found.found) == ("not checked", True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,79 @@ def test_a_configured_method_that_the_provider_does_not_list_is_warned_of(provid
     config = configured(provider)
     config = replace(config, identity=replace(config.identity, client_authentication="client_secret_post"))
     assert by_check(list(look_at_provider(account(config))))["client authentication"].state == "warn"
+
+
+def test_a_configured_method_that_the_provider_lists_is_right(provider: Provider) -> None:
+    provider.changes = {"token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"]}
+    config = configured(provider)
+    config = replace(config, identity=replace(config.identity, client_authentication="client_secret_post"))
+    found = by_check(list(look_at_provider(account(config))))["client authentication"]
+    assert (found.state, found.found) == ("ok", "client_secret_post, as configured.")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"keys": []},
+        {"keys": None},
+        {"keys": {"kty": "RSA"}},
+        {},
+        [],
+        {"keys": [{"kty": "oct", "k": "c2VjcmV0"}, "RSA"]},
+    ],
+)
+def test_a_provider_without_a_public_key_is_a_failure(provider: Provider, document: object) -> None:
+    provider.answers["/keys"] = 200, document
+    assert by_check(list(look_at_provider(account(configured(provider)))))["sign-in keys"].state == "fail"
+
+
+@pytest.mark.parametrize(("off_s", "said"), [(90, "behind"), (-90, "ahead of"), (20, None)])
+def test_a_clock_apart_from_the_providers_is_a_failure(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, off_s: int, said: str | None
+) -> None:
+    date = format_datetime(datetime.now(UTC) - timedelta(seconds=off_s))
+    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: date)
+    found = by_check(list(look_at_provider(account(configured(provider))))).get("clock")
+    assert (found is not None and found.state) == (said is not None and "fail")
+    assert found is None or f"{said} this machine's" in found.found
+
+
+def test_a_provider_without_a_clock_is_not_compared(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: "today")
+    found = by_check(list(look_at_provider(account(configured(provider)))))
+    assert ("clock" in found, found["sign-in keys"].state) == (False, "ok")
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "state"),
+    [
+        ({"code_challenge_methods_supported": 256}, "PKCE", "not checked"),
+        ({"id_token_signing_alg_values_supported": [{"alg": "RS256"}, 7]}, "ID tokens", "fail"),
+    ],
+)
+def test_metadata_of_a_wrong_type_stops_no_check(
+    provider: Provider, changes: dict[str, Any], check: str, state: str
+) -> None:
+    provider.changes = changes
+    found = by_check(list(look_at_provider(account(configured(provider)))))
+    assert (found[check].state, "groups claim" in found) == (state, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "check"), [("/.well-known/openid-configuration", "identity provider"), ("/keys", "sign-in keys")]
+)
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"<html>"], ids=["without end", "no JSON"])
+def test_an_answer_that_is_no_json_is_a_failure(provider: Provider, path: str, check: str, body: bytes) -> None:
+    provider.answers[path] = 200, body
+    found = by_check(list(look_at_provider(account(configured(provider)))))[check]
+    assert (found.state, "can't be read" in found.found) == ("fail", True)
+
+
+def test_a_proxy_that_does_not_answer_is_named(provider: Provider) -> None:
+    config = configured(provider)
+    config = replace(config, identity=replace(config.identity, proxy="http://127.0.0.1:9"))
+    (found,) = look_at_provider(account(config))
+    assert (found.state, found.do) == ("fail", "Is [advanced.identity] proxy right?")
 
 
 def test_an_authority_of_ones_own_is_trusted_by_ca_bundle_alone(tmp_path: Path) -> None:

@@ -39,13 +39,13 @@ class Provider:
     """Runs in a thread of its own. `keys` are published; `token` is the next ID token, or None for an error."""
 
     def __init__(self) -> None:
-        self.keys: list[Key | dict[str, Any]] = [RSA, EC]
+        self.keys: list[Key | dict[str, Any] | str] = [RSA, EC]
         self.token: str | None = None
         self.asked: Counter[str] = Counter()
         self.form: dict[str, list[str]] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.changes: dict[str, Any] = {}
-        # Other addresses below the issuer, with status and document.
+        # Other addresses below the issuer, with status and document (bytes are sent as they are).
         self.answers: dict[str, tuple[int, Any]] = {}
         self.userinfo: Any = None
         self.refusal: dict[str, Any] = {"error": "invalid_grant"}
@@ -100,7 +100,7 @@ class Provider:
                 }
             case "/keys":
                 return 200, {
-                    "keys": [key if isinstance(key, dict) else key.as_dict(private=False) for key in self.keys]
+                    "keys": [key if isinstance(key, dict | str) else key.as_dict(private=False) for key in self.keys]
                 }
             case "/token":
                 if self.token is None:
@@ -128,7 +128,7 @@ class Provider:
                 self._say(*provider.answer(self.path))
 
             def _say(self, status: int, document: Any) -> None:
-                body = json.dumps(document).encode()
+                body = document if isinstance(document, bytes) else json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()

@@ -65,7 +65,8 @@ def pages(account: Account) -> Iterator[Finding]:
             "Read the log of `sign_in`: can it reach the provider?",
         )
         return
-    back = parse_qs(urlsplit(target).query).get("redirect_uri", [""])[0]
+    # A pushed authorization request has no redirect URI in its address.
+    back = parse_qs(urlsplit(target).query).get("redirect_uri", [f"{url}/callback"])[0]
     try:
         answer = requests.get(target, timeout=TIMEOUT_S, allow_redirects=False)
     except requests.RequestException as error:

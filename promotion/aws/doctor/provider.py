@@ -31,7 +31,7 @@ def provider(account: Account) -> Iterator[Finding]:
     try:
         answer = http.get(address, timeout=TIMEOUT_S, allow_redirects=False)
         said = answer.json() if answer.status_code == 200 else None
-    except (requests.RequestException, ValueError) as error:
+    except (requests.RequestException, ValueError, RecursionError) as error:
         yield _unreadable("identity provider", address, error, "Is [identity] issuer right?")
         return
     if not isinstance(said, dict):
@@ -84,9 +84,10 @@ def _unreadable(check: str, address: str, error: Exception, otherwise: str) -> F
 def _keys(address: str, http: requests.Session) -> Finding:
     try:
         document = http.get(address, timeout=TIMEOUT_S, allow_redirects=False).json()
-        keys = document["keys"] if isinstance(document, dict) else []
-    except (requests.RequestException, ValueError, KeyError) as error:
+    except (requests.RequestException, ValueError, RecursionError) as error:
         return _unreadable("sign-in keys", address, error, "Ask the provider's administrator.")
+    found = document.get("keys") if isinstance(document, dict) else None
+    keys = found if isinstance(found, list) else []
     kinds = sorted({str(key.get("kty")) for key in keys if isinstance(key, dict) and key.get("kty") != "oct"})
     if not kinds:
         return fail("sign-in keys", f"{address} has no public key.", "Have ID tokens signed with an asymmetric key.")
@@ -120,16 +121,18 @@ def _client_authentication(listed_ways: object, identity: Identity) -> Iterator[
 def _abilities(said: dict[str, Any], identity: Identity) -> Iterator[Finding]:
     """Check metadata that is optional by section 3; a missing entry is no failure."""
     methods = said.get("code_challenge_methods_supported")
-    if methods is None:
+    if not isinstance(methods, list):
         yield not_checked("PKCE", "it doesn't say; Entra ID and Cognito support S256 without saying so.")
     elif "S256" in methods:
         yield ok("PKCE", "S256.")
     else:
         yield fail("PKCE", f"it supports {listed([str(m) for m in methods]) or 'none'}, not S256.", "Allow S256.")
     algorithms = said.get("id_token_signing_alg_values_supported")
-    if isinstance(algorithms, list) and not set(algorithms) & set(ALGORITHMS):
+    if isinstance(algorithms, list) and not any(each in ALGORITHMS for each in algorithms):
         yield fail(
-            "ID tokens", f"it signs with {listed(algorithms)}.", f"Have it sign with one of {listed(ALGORITHMS, 'or')}."
+            "ID tokens",
+            f"it signs with {listed([str(each) for each in algorithms])}.",
+            f"Have it sign with one of {listed(ALGORITHMS, 'or')}.",
         )
     yield from _client_authentication(said.get("token_endpoint_auth_methods_supported"), identity)
     scopes = said.get("scopes_supported")

@@ -191,13 +191,14 @@ def _quotas(account: Account, wanted: set[str]) -> dict[str, float]:
 def sender(account: Account) -> Iterator[Finding]:
     """Check that SES sends mails from the configured sender."""
     address = account.settings.mail.sender
-    state = _identity(account, address) or _identity(account, address.partition("@")[2])
-    if state is None and account.service is None:
+    identities = (_identity(account, name) for name in (address, address.partition("@")[2]))
+    known = [verified for verified in identities if verified is not None]
+    if not known and account.service is None:
         do = "The stack makes the identity; its output SesRecords has the DNS records to make."
         yield warn("sender", f"SES doesn't know {address} yet.", do)
-    elif state is None:
+    elif not known:
         yield fail("sender", f"SES doesn't know {address}.", "Deploy again, or verify the address or its domain.")
-    elif not state:
+    elif not any(known):
         do = "Make the DNS records of the output SesRecords, or follow the link that SES mailed."
         yield fail("sender", f"SES has not verified {address}.", do)
     else:
