@@ -27,12 +27,17 @@ class Sts:
         self.asked: list[str] = []
         self.later = dt.timedelta(0)
         self.broken = False
+        # A status and a body in place of STS's own.
+        self.answer: tuple[int, bytes] | None = None
 
     def get(self, address: str, *, headers: dict[str, str], **_: object) -> requests.Response:
         self.asked.append(address)
         answer = requests.Response()
         if self.broken:
             raise requests.ConnectionError("no route")
+        if self.answer is not None:
+            answer.status_code, answer.raw = self.answer[0], io.BytesIO(self.answer[1])
+            return answer
         url = urlsplit(address)
         given = {"host": url.netloc, **{name.lower(): value for name, value in headers.items()}}
         now = (dt.datetime.now(dt.UTC) + self.later,)
@@ -112,5 +117,23 @@ def test_an_invalid_proof_is_not_sent_anywhere(sts: Sts, proof: str) -> None:
 
 def test_a_deaf_sts_confirms_nobody(sts: Sts) -> None:
     sts.broken = True
+    with pytest.raises(ProviderUnavailable):
+        confirm(prove(CREDENTIALS, REGION, BODY, SERVICE), REGION, BODY, SERVICE)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (503, b""),
+        (429, b""),
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"<html/>"),
+        (200, b"<GetCallerIdentityResponse/>"),
+        (200, b"{}"),
+    ],
+)
+def test_an_answer_that_is_not_of_sts_confirms_nobody(sts: Sts, answer: tuple[int, bytes]) -> None:
+    sts.answer = answer
     with pytest.raises(ProviderUnavailable):
         confirm(prove(CREDENTIALS, REGION, BODY, SERVICE), REGION, BODY, SERVICE)

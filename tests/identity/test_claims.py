@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from promotion.config.loading import parse
 from promotion.domain import requesters
 from promotion.domain.people import Actor, Requester
-from promotion.errors import SignInFailed
+from promotion.errors import ProviderUnavailable, SignInFailed
 from tests.identity.claim_checks import is_right, person_for
 from tests.identity.claim_sets import CLAIM_SETS, ClaimSet
 from tests.identity.provider import EC, ROTATED, RSA, STRANGER, Application, Provider
@@ -89,6 +89,30 @@ def test_userinfo_of_another_person_is_not_used_where_the_id_token_has_the_group
     assert person.email == "ann@corp.example.test"
 
 
+@pytest.mark.parametrize("answer", [(500, {}), (403, {"error": "insufficient_scope"})], ids=["broken", "refused"])
+def test_a_userinfo_that_fails_matters_only_where_the_groups_are_missing(
+    provider: Provider, answer: tuple[int, dict[str, str]]
+) -> None:
+    provider.userinfo, provider.answers["/userinfo"] = {}, answer
+    application = Application(provider)
+    assert application.signs_in(email=..., name=...).groups == {"ml-dev", "ml-auditors"}
+    assert provider.asked["/userinfo"] == 1
+    with pytest.raises((SignInFailed, ProviderUnavailable), match="identity provider"):
+        application.signs_in(groups=...)
+
+
+def test_an_empty_text_is_no_group(application: Application) -> None:
+    person = application.signs_in(groups=" ")
+    assert (person.groups, person.groups_brought) == (frozenset(), 0)
+
+
+@pytest.mark.parametrize("seconds", [1e300, -1e300, 10**18, "soon", True])
+def test_a_time_that_is_none_is_not_stored(application: Application, seconds: object) -> None:
+    person = application.signs_in(auth_time=seconds)
+    assert person.authentication is not None
+    assert person.authentication.auth_time is None
+
+
 def test_a_key_that_nobody_understands_leaves_the_others_good(provider: Provider) -> None:
     rsa, ec = RSA.as_dict(private=False), EC.as_dict(private=False)
     provider.keys = [
@@ -97,6 +121,8 @@ def test_a_key_that_nobody_understands_leaves_the_others_good(provider: Provider
         {"kty": "EC", "kid": "broken", "crv": "P-256"},
         {"kty": "RSA", "kid": "half", "e": "AQAB"},
         {"kid": "no type"},
+        {"kty": "oct", "kid": "rsa-1", "k": "c2VjcmV0"},
+        "no object",
         rsa,
     ]
     assert Application(provider).signs_in().subject == "subject-of-ann"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from msgspec.structs import replace
@@ -115,6 +120,32 @@ def test_a_json_web_key_names_itself_in_the_assertion(provider: Provider) -> Non
 def test_a_damaged_private_key_is_told_as_that(provider: Provider, secret: str) -> None:
     with pytest.raises(SignInFailed, match="private key"):
         signs_in(Application(provider, secret=secret))
+
+
+def certificate() -> x509.Certificate:
+    """A certificate that is its own authority, as `openssl req -x509` makes one."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "promotion")])
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    return made.serial_number(1).not_valid_before(NOW).not_valid_after(NOW).sign(key, hashes.SHA256())
+
+
+@pytest.mark.parametrize("comes_first", ["key", "certificate"])
+def test_a_certificate_beside_the_key_is_named_by_its_thumbprints(provider: Provider, comes_first: str) -> None:
+    """Entra ID finds the certificate by them, and takes no assertion without."""
+    found = certificate()
+    both = [PRIVATE.as_pem(private=True).decode(), found.public_bytes(Encoding.PEM).decode()]
+    signs_in(Application(provider, secret="".join(both if comes_first == "key" else both[::-1])))
+    header = jwt.decode(provider.form["client_assertion"][0], PRIVATE, algorithms=["RS256"]).header
+    der = found.public_bytes(Encoding.DER)
+    for name, algorithm in (("x5t", "sha1"), ("x5t#S256", "sha256")):
+        assert base64.urlsafe_b64decode(header[name] + "=") == hashlib.new(algorithm, der).digest()
+
+
+def test_a_damaged_certificate_is_told_as_that(provider: Provider) -> None:
+    damaged = certificate().public_bytes(Encoding.PEM).decode().replace("MII", "MIX")
+    with pytest.raises(SignInFailed, match="certificate"):
+        signs_in(Application(provider, secret=PRIVATE.as_pem(private=True).decode() + damaged))
 
 
 def test_the_authorization_request_is_pushed_where_the_provider_requires_it(provider: Provider) -> None:

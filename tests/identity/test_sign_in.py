@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,8 +32,10 @@ from tests.identity.provider import (
     signed,
     unsigned,
 )
+from tests.identity.tls import TlsProvider
 
 SOON = int(NOW.timestamp())
+DISCOVERY = "/.well-known/openid-configuration"
 
 
 def test_a_good_token_names_a_person_and_only_the_groups_that_mean_something(application: Application) -> None:
@@ -257,6 +260,50 @@ def test_nobody_signs_in_while_the_provider_is_down(application: Application, pr
         application.begin()
 
 
+ANSWERS: dict[str, tuple[str, tuple[int, Any], str]] = {
+    "a page in place of JSON": (
+        DISCOVERY,
+        (200, b"<html>Sign in to the network</html>"),
+        "answered with 200, not JSON",
+    ),
+    "a page with an error": (DISCOVERY, (502, b"Bad gateway"), "answered with 502, not JSON"),
+    "JSON without end": (DISCOVERY, (200, b"[" * 100_000), "answered with 200, not JSON"),
+    "a list": (DISCOVERY, (200, []), "something else than an object"),
+    "too many requests": (DISCOVERY, (429, {"error": "slow_down"}), r"answered with 429\."),
+    "keys that are no list": ("/keys", (200, {"keys": {}}), "keys can't be read"),
+    "no keys": ("/keys", (200, {}), "keys can't be read"),
+}
+
+
+@pytest.mark.parametrize(("path", "answer", "said"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_a_provider_with_a_wrong_answer_is_unavailable_and_nobody_is_refused(
+    application: Application, provider: Provider, path: str, answer: tuple[int, Any], said: str
+) -> None:
+    provider.answers[path] = answer
+    with pytest.raises(ProviderUnavailable, match=said):
+        application.signs_in()
+
+
+def test_a_provider_that_is_not_reached_is_unavailable(provider: Provider) -> None:
+    application = Application(provider)
+    with Provider() as other:
+        provider.changes = {"token_endpoint": f"{other.issuer}/token".replace("http:", "https:")}
+    with pytest.raises(ProviderUnavailable, match="does not answer"):
+        application.signs_in()
+
+
+def test_a_proxy_that_is_not_reached_is_named_with_its_setting(provider: Provider) -> None:
+    with pytest.raises(ProviderUnavailable, match=r"\[advanced.identity\] proxy"):
+        Application(provider, proxy="http://127.0.0.1:9").begin()
+
+
+def test_an_authority_that_is_not_trusted_is_named_with_its_setting(tmp_path: Path) -> None:
+    with TlsProvider(tmp_path) as provider:
+        with pytest.raises(ProviderUnavailable, match=r"127.0.0.1:\d+\) isn't trusted.*ca_bundle"):
+            Application(provider).begin()
+        assert Application(provider, ca_bundle=provider.certificate).signs_in().subject == "subject-of-ann"
+
+
 def test_a_provider_that_says_it_is_another_is_refused(application: Application, provider: Provider) -> None:
     provider.changes = {"issuer": "https://login.evil.example"}
     with pytest.raises(SignInFailed, match="another issuer"):
@@ -281,3 +328,25 @@ def test_a_key_meant_for_encryption_signs_nothing(application: Application, prov
 def test_a_sign_in_is_remembered_for_ten_minutes(application: Application) -> None:
     _, sign_in = application.begin()
     assert sign_in.expires_at == NOW + timedelta(minutes=10)
+
+
+ENDS: dict[str, tuple[dict[str, Any], str]] = {
+    "none": ({}, ""),
+    "one": ({"end_session_endpoint": "https://login.example.com/logout"}, "https://login.example.com/logout?"),
+    "one with a query": ({"end_session_endpoint": "https://login.example.com/?p=1"}, "https://login.example.com/?p=1&"),
+    "one without encryption": ({"end_session_endpoint": "http://login.example.com/logout"}, ""),
+}
+
+
+@pytest.mark.parametrize(("changes", "begins"), ENDS.values(), ids=ENDS.keys())
+def test_a_sign_out_ends_the_providers_session_where_it_can(
+    application: Application, provider: Provider, changes: dict[str, Any], begins: str
+) -> None:
+    provider.changes = changes
+    query = "client_id=promotion&post_logout_redirect_uri=https%3A%2F%2Fpromotion.example.com%2F"
+    assert application.identity.end_session("https://promotion.example.com/") == (begins and begins + query)
+
+
+def test_a_sign_out_does_not_need_the_provider(application: Application, provider: Provider) -> None:
+    provider.down = True
+    assert application.identity.end_session("https://promotion.example.com/") == ""

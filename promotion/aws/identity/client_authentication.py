@@ -161,10 +161,16 @@ def _thumbprints(certificate: str) -> dict[str, str]:
     """Return a certificate's thumbprints for Entra ID, as header parameters of the assertion.
 
     https://learn.microsoft.com/entra/identity-platform/certificate-credentials
+
+    Raises:
+        SignInFailed: the certificate is damaged.
     """
     if not certificate:
         return {}
-    found = x509.load_pem_x509_certificate(certificate.encode())
+    try:
+        found = x509.load_pem_x509_certificate(certificate.encode())
+    except ValueError:
+        raise SignInFailed("The certificate beside the client's private key can't be read: it has to be PEM.") from None
     sha1 = found.fingerprint(hashes.SHA1())  # noqa: S303 - the header's name says SHA-1
     return {"x5t": base64url(sha1), "x5t#S256": base64url(found.fingerprint(hashes.SHA256()))}
 

@@ -181,7 +181,7 @@ def _trusted(certificates: str) -> str:
 
 def _key(document: object) -> Key | None:
     """Return a public key for signatures; None if its kind isn't supported."""
-    if not isinstance(document, dict) or document.get("use", "sig") != "sig" or document.get("kty") == "oct":
+    if not isinstance(document, dict) or document.get("use", "sig") != "sig":
         return None
     try:
         with warnings.catch_warnings():
