@@ -12,6 +12,7 @@ import pytest
 
 from lambdas.shared.dependencies import signer
 from promotion import names
+from promotion.aws.ledger_table import checking
 from promotion.cli import service
 from tests.fakes import PREFIX
 from tests.faults import resources
@@ -34,6 +35,7 @@ def service_for_command(folder: Path, monkeypatch: pytest.MonkeyPatch, *, live: 
         }  # fmt: skip
         boto3.client("ssm").put_parameter(Name=f"{PREFIX}/_service", Value=json.dumps(known), Type="String")
         monkeypatch.setenv(names.CONFIG, str(folder / names.CONFIG_FILE))
+        monkeypatch.setattr(checking, "SETTLES_S", (0.0, 0.0, 0.0))  # nothing else writes here
         monkeypatch.setenv(names.PUBLIC_KEY, signer().public_key_pem())
         for cached in (service.client, service.installation):
             cached.cache_clear()

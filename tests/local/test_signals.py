@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 WAITING = """
+import signal
 import threading
 from local import signals
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore it
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 try:
     print("waiting", flush=True)
