@@ -90,14 +90,12 @@ class GroupSnapshot:
         request = state.requests.get(name) if state is not None else None
         return request.evidence if request is not None else None
 
-    def last_good(self, environment: EnvironmentState, *, without: int | None = None) -> int | None:
-        """Return the latest former version that was neither revoked nor rolled back, apart from `without`."""
+    def last_good(self, environment: EnvironmentState) -> int | None:
+        """Return the latest former version that was not rolled back; revoked ones are not among the former."""
         for number in reversed(environment.former):
             state = self.find_version(number)
-            if state is None or number == without or state.revoked:
-                continue
             # `passed` rather than the status: a repeated request changes the status of a version that was rolled back.
-            if environment.name in state.passed:
+            if state is not None and environment.name in state.passed:
                 return number
         return None
 
@@ -120,5 +118,5 @@ def falls_back(view: GroupSnapshot, version: int, config: Config) -> dict[str, i
             # An environment that has left the configuration has no approver for a replacement.
             governed = name in config.environment_names
             falls = governed and config.environment(name, view.group).on_revoke == "fall_back"
-            found[name] = view.last_good(environment, without=version) if falls else None
+            found[name] = view.last_good(environment) if falls else None
     return found

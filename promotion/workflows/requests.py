@@ -40,17 +40,13 @@ def ask(
     *,
     changed: str = "",
 ) -> list[NewEvent]:
-    """Return the events that request `name` for a version; none if it is live there, or revoked.
+    """Return the events that request `name` for a version, which is neither live there nor revoked.
 
     If a newer version is live or pending there, this version's request is recorded as superseded at once.
     """
     environment = view.environment(name)
-    if environment.live == package.version:
-        return []
     facts: list[NewEvent] = []
     state = view.find_version(package.version)
-    if state is not None and state.revoked:
-        return []
     before = state.requests.get(name) if state else None
     earlier = state.attempts.get(name, 0) if state else 0
     attempt = (before.attempt if before else earlier) + 1
