@@ -50,6 +50,20 @@ STRANGE = {"object": "x", "sha256": "0" * 64, "last": 1}
 NO_NUMBER = json.dumps({"schema": 1, "model_package_group": GROUP, "versions": {"x": STRANGE}}).encode()
 
 
+def name_a_version_that_is_nowhere(fake: FakeService) -> None:
+    index = json.loads(fake.s3.objects[json.loads(fake.ssm.values[ARCHIVE])["object"]])
+    spoil_the_index(json.dumps({**index, "versions": {**index["versions"], "99": STRANGE}}).encode())(fake)
+
+
+def name_what_is_no_history(fake: FakeService) -> None:
+    """The digests hold: another release wrote it, or somebody with all rights."""
+    index = json.loads(fake.s3.objects[json.loads(fake.ssm.values[ARCHIVE])["object"]])
+    first = index["versions"]["1"]
+    fake.s3.objects[first["object"]] = b"{}"
+    first["sha256"] = hashlib.sha256(b"{}").hexdigest()
+    spoil_the_index(json.dumps(index).encode())(fake)
+
+
 def delete_an_object(fake: FakeService) -> None:
     del fake.s3.objects[next(key for key in fake.s3.objects if key.startswith(f"{names.ARCHIVES}/{GROUP}.v1/"))]
 
@@ -87,6 +101,7 @@ def add_a_version(fake: FakeService) -> None:
         (delete_the_index, f"evidence {names.ARCHIVES}/{GROUP}.index/"),
         (spoil_the_index(b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}"), f"evidence {names.ARCHIVES}/{GROUP}.index/"),
         (spoil_the_index(NO_NUMBER), f"evidence {names.ARCHIVES}/{GROUP}.index/"),
+        (name_a_version_that_is_nowhere, f"parameter {ARCHIVE}: expected no such version, found v99"),
         (delete_an_object, f"evidence {names.ARCHIVES}/{GROUP}.v1/"),
         (put_an_older_index_back, f"parameter {VERSIONS}/6: expected v6 with"),
         (delete_what_is_live, f"parameter {VERSIONS}/8: expected v8 with"),
@@ -152,12 +167,22 @@ def test_an_object_that_was_written_over_is_named_and_left_to_a_person() -> None
     whole(fake)
 
 
-def test_an_archive_that_cannot_be_read_holds_up_nothing_that_is_live() -> None:
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (delete_the_index, "promotion verify"),
+        (delete_an_object, "is not what the archive's index names"),
+        (name_what_is_no_history, "is not what the archive's index names"),
+    ],
+)
+def test_an_archive_that_cannot_be_read_holds_up_nothing_that_is_live(
+    damage: Callable[[FakeService], None], said: str
+) -> None:
     fake = climbed(8)
-    delete_the_index(fake)
+    damage(fake)
     fake.roll_back("prod", to=1)
     [failure] = fake.project()
-    assert "promotion verify" in failure.error
+    assert said in failure.error
     live = json.loads(fake.ssm.values[f"{PREFIX}/{GROUP}/prod/live"])
     assert live["model_package_version"] == 1
 

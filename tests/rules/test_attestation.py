@@ -97,6 +97,12 @@ def test_the_statement_is_what_the_schema_under_docs_says(fake: FakeService) -> 
     jsonschema.validate(json.loads(json.dumps(statement(fake, "prod")["predicate"])), attestation.schema())
 
 
+def test_of_another_event_than_a_promotion_there_is_no_statement(fake: FakeService) -> None:
+    event = next(event for event in fake.events() if event.kind == names.DECISION_RECORDED)
+    with pytest.raises(IntegrityError, match=f"event {event.sequence} of {GROUP} is no promotion"):
+        attestation.statement(fake.view().version(1), event, [[]])
+
+
 def test_an_attestation_is_written_once(fake: FakeService) -> None:
     fake.project()
     before = dict(fake.s3.objects)

@@ -303,3 +303,11 @@ def test_the_page_says_what_serves_and_what_does_not(fake: FakeService) -> None:
     )  # fmt: skip
     page = pages.render("model", document, person=ANN)
     assert "The endpoint promotion-dev-summariser failed and serves v1: &lt;b&gt;no&lt;/b&gt; quota." in page
+
+
+def test_where_nothing_was_ever_live_no_endpoint_is_asked_for() -> None:
+    fake = FakeService(parse(TEXT))
+    fake.register(1)
+    with pytest.raises(Refused, match="nothing live") as refused:
+        hosting.restore_endpoint(GROUP, "dev", OPERATOR, "It is needed.", context=fake.context)
+    assert refused.value.code == "nothing_live"

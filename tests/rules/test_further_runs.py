@@ -206,3 +206,16 @@ def test_nobody_is_mailed_about_a_request_that_was_superseded_by_then() -> None:
     assert [message.subject for message in scenario.mails(names.APPROVAL_REQUESTED)] == [
         "[dev] news-summariser v3: approve for dev"
     ]
+
+
+def test_a_run_that_failed_before_it_began_is_recorded_once_and_for_what_is_live(fake: FakeService) -> None:
+    def fails(name: str, run: str) -> str:
+        return runs.record_failure(GROUP, name, run, "There is no input.", broken=False, context=fake.context).note
+
+    before = len(fake.events())
+    assert fails("prod", "run-9") == "nothing is live in prod"
+    assert len(fake.events()) == before
+    assert fails("dev", "run-9") == ""
+    after = len(fake.events())
+    assert fails("dev", "run-9") == "run run-9 is already recorded"
+    assert len(fake.events()) == after > before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,6 +17,8 @@ from promotion.domain.canonical_json import canonical
 from promotion.domain.model import Head
 from promotion.domain.people import SYSTEM, Actor
 from promotion.errors import IntegrityError
+from promotion.ledger.chain import read_chain
+from promotion.ledger.checked import LedgerReader, StoredHead
 from promotion.ledger.events import (
     Event,
     NewEvent,
@@ -30,7 +32,7 @@ from promotion.ledger.events import (
     signed,
 )
 from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry, seal
-from promotion.ledger.payloads import PAYLOADS
+from promotion.ledger.payloads import PAYLOADS, recorded
 from promotion.rendering.sentences import sentence
 from promotion.workflows import decisions
 from tests.fakes import ANN, BEGINNING, GROUP, FakeService
@@ -211,3 +213,29 @@ def test_a_version_that_is_asked_again_has_the_note_of_what_changed_in_its_histo
     decisions.ask_again(fake.asked(1, "dev"), ANN, "Names are masked now.", context=fake.context)
     requests = [sentence(event) for event in fake.events() if event.kind == names.APPROVAL_REQUESTED]
     assert requests == ["v1 was requested for dev", "v1 was requested for dev: “Names are masked now.”"]
+
+
+def test_a_chain_that_grows_during_every_read_is_read_up_to_a_head_that_it_has() -> None:
+    fake = FakeService()
+    fake.register(1)
+
+    class Moving:
+        """A ledger that somebody appends to after each read of its head."""
+
+        def stored_head(self, group: str) -> StoredHead:
+            found = fake.ledger.stored_head(group)
+            fake.decide(1, "dev") if fake.live("dev") is None else fake.measure(1, "dev")
+            fake.later(minutes=1)
+            return found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(fake.ledger, name)
+
+    head, events = read_chain(cast(LedgerReader, Moving()), GROUP)
+    check_chain(events, head)
+    assert len(fake.events()) > len(events) == head.sequence > 2
+
+
+def test_a_field_that_no_reader_would_find_is_not_recorded() -> None:
+    with pytest.raises(TypeError, match=r"'Model Revoked' has no field who"):
+        recorded(names.MODEL_REVOKED, {"reason": "x", "falls_back": {}, "who": "ann"})

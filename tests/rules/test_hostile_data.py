@@ -16,13 +16,16 @@ from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.client.resolve import resolve
+from promotion.domain.canonical_json import canonical
 from promotion.domain.model import VersionState
+from promotion.domain.people import SYSTEM
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger.append import checked_reason
 from promotion.ledger.checkpoint import read_checkpoint
 from promotion.ledger.decision_export import read as read_bundle
-from promotion.ledger.events import Difference
+from promotion.ledger.events import Difference, chained, happened, head_after, signed
 from promotion.ledger.fold import read_state
+from promotion.ledger.payloads import PackageRemoved
 from tests.fakes import GROUP, PREFIX, FakeService, as_client
 from tests.memory import FakeS3
 
@@ -218,3 +221,32 @@ def _holding(text: str) -> FakeS3:
     s3 = FakeS3()
     s3.objects["key"] = text.encode()
     return s3
+
+
+def test_an_event_of_a_version_that_is_nowhere_is_a_difference_of_the_ledger() -> None:
+    """As nobody but the service could append it: with a signature."""
+    fake = FakeService()
+    fake.register(1)
+    head = fake.ledger.head(GROUP)
+    made = chained(head, [happened(PackageRemoved(), SYSTEM, version=99)], time=fake.now, policy_digest="")
+    [event] = signed(made, fake.signer.sign, fake.signer.key_id)
+    fake.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event.stored())
+    fake.ledger.items[GROUP, "HEAD"] = canonical(head_after(head, [event]))
+    [found] = fake.verify()
+    assert found.difference.line.startswith(f"ledger {GROUP}: expected events, states and parameters that can be read")
+    assert (found.difference.found, found.repair) == (f"KeyError: '{GROUP} v99'", None)
+
+
+def test_a_record_where_nothing_was_ever_live_is_told_and_removed() -> None:
+    fake = FakeService()
+    fake.register(1)
+    fake.project()
+    name = f"{PREFIX}/{GROUP}/dev/live"
+    fake.ssm.values[name] = "{}"
+    [found] = fake.verify()
+    assert found.difference.line == (
+        f"parameter {name}: expected nothing, for nothing was ever live there, found something that is no record"
+    )
+    assert found.repair is not None
+    found.repair()
+    assert name not in fake.ssm.values

@@ -15,6 +15,7 @@ from promotion.domain.canonical_json import canonical
 from promotion.domain.gate_sentences import gate_bound, gate_name
 from promotion.domain.model import Container, Metric
 from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
+from promotion.ledger.append import Receipt
 from promotion.ledger.events import chained
 from promotion.ledger.fold import evolve
 from promotion.workflows import decisions, runs
@@ -265,6 +266,19 @@ def test_hashing_that_found_a_damaged_archive_keeps_the_gate_shut(fake: FakeServ
     with pytest.raises(Refused, match="the archive is damaged"):
         fake.decide(1, "dev")
     assert decisions.record_artifact(GROUP, 1, [Container(image="i")], "", context=fake.context).events == ()
+
+
+def test_a_failure_of_hashing_is_recorded_once_and_other_artifacts_never(fake: FakeService) -> None:
+    fake.register(1, hashing=True)
+
+    def hashed(*containers: Container, problem: str = "", hashing: bool = False) -> Receipt:
+        return decisions.record_artifact(GROUP, 1, containers, problem, context=fake.context, hashing=hashing)
+
+    assert hashed(problem="S3 is away", hashing=True).events
+    assert hashed(problem="S3 is away", hashing=True).note == "this problem is recorded already"
+    with pytest.raises(Invalid, match="registered with another image or artifact"):
+        hashed(replace(a_package(1).containers[0], model_data_url="s3://elsewhere/model.tar.gz"))
+    assert fake.kinds().count(names.ARTIFACT_HASHED) == 1
 
 
 def test_a_package_too_large_for_a_parameter_can_not_be_approved(fake: FakeService) -> None:

@@ -11,9 +11,23 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import parse
 from promotion.domain.model import registry_status
+from promotion.domain.people import Actor
 from promotion.errors import AlreadyDecided, Invalid, NotApproved, Refused
+from promotion.ledger.events import Event
 from promotion.workflows import decisions, operations
-from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, GIL, GROUP, OPERATOR, FakeService, a_package, signed_in
+from tests.fakes import (
+    ANN,
+    BEN,
+    CHO,
+    CONFIG_TEXT,
+    GIL,
+    GROUP,
+    OPERATOR,
+    FakeService,
+    a_package,
+    a_registration,
+    signed_in,
+)
 
 FREEZE = '[[freeze]]\nstart = 2026-11-20T00:00:00Z\nend = 2026-12-31T00:00:00Z\nreason = "year end"\n'
 
@@ -293,3 +307,38 @@ def test_an_operation_records_how_its_person_signed_in_and_by_which_group(operat
     assert how is not None
     assert (how.issuer, how.subject, how.group) == ("https://login.example.com", "ann", "dev-approvers")
     assert how.issued_at == fake.now
+
+
+def ask_for(fake: FakeService, version: int, by: Actor = OPERATOR) -> list[Event]:
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{GROUP}/{version}"
+    return list(operations.ask_for(GROUP, version, arn, by, "The team needs it.", context=fake.context).events)
+
+
+def test_a_version_that_is_older_than_the_service_is_asked_for_once(fake: FakeService) -> None:
+    [asked] = ask_for(fake, 9)
+    assert (asked.kind, asked.actor) == (names.REGISTRATION_ASKED, OPERATOR)
+    assert ask_for(fake, 9) == [asked], "a registration that was lost can be started again"
+    assert fake.kinds().count(names.REGISTRATION_ASKED) == 1
+
+
+def test_an_operator_asks_again_for_a_version_that_was_rejected(fake: FakeService) -> None:
+    fake.register(4)
+    with pytest.raises(AlreadyDecided):
+        ask_for(fake, 4)
+    fake.decide(4, "dev", verdict=names.REJECTED)
+    [asked] = ask_for(fake, 4)
+    assert (asked.kind, asked.actor) == (names.APPROVAL_REQUESTED, OPERATOR)
+    assert fake.view().environment("dev").pending == 4
+
+
+def test_a_version_that_nobody_was_asked_about_is_registered_again_first(fake: FakeService) -> None:
+    decisions.register(a_package(4), a_registration(), context=fake.context, unasked=names.REJECTED)
+    with pytest.raises(Refused, match="register it again") as refused:
+        ask_for(fake, 4)
+    assert refused.value.code == "not_asked"
+
+
+def test_only_operators_ask_for_a_version(fake: FakeService) -> None:
+    with pytest.raises(Refused):
+        ask_for(fake, 9, Actor(kind="requester", subject="dee"))
+    assert names.REGISTRATION_ASKED not in fake.kinds()

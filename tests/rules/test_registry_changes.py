@@ -13,7 +13,7 @@ from promotion.config.loading import parse
 from promotion.domain.model import Package
 from promotion.domain.package_changes import RegistryView
 from promotion.domain.people import Actor, Requester
-from promotion.errors import Refused
+from promotion.errors import NotApproved, Refused
 from promotion.ledger.events import Event
 from promotion.rendering.mail import letters
 from promotion.workflows import decisions, operations, registry_changes
@@ -315,3 +315,23 @@ def test_a_rejection_needs_no_confirmation(fake: FakeService) -> None:
     seen(fake, made(1))
     operations.record_bypass(GROUP, 1, names.REJECTED, "eve", context=fake.context, at=fake.now)
     fake.decide(1, "dev", BEN, names.REJECTED)
+
+
+def test_a_group_made_anew_with_a_rejected_package_asks_nobody(fake: FakeService) -> None:
+    seen(fake, made(1))
+    kinds = seen(fake, made(1, created_at=BEGINNING + timedelta(hours=2)), unasked=names.REJECTED)
+    assert kinds == [names.REQUEST_SUPERSEDED, names.PACKAGE_CHANGED, names.MODEL_REGISTERED]
+    assert fake.view().environment("dev").pending is None
+
+
+def test_a_group_made_anew_has_nothing_of_before_to_roll_back_to() -> None:
+    fake = FakeService(parse(CONFIG_TEXT + '[advanced.environments.dev]\non_revoke = "nothing"\n'))
+    for version in (1, 2):
+        seen(fake, made(version))
+        fake.decide(version, "dev")
+    fake.revoke(2)
+    assert fake.view().environment("dev").former == (1,)
+    seen(fake, made(1, created_at=BEGINNING + timedelta(hours=2)))
+    assert fake.view().environment("dev").former == ()
+    with pytest.raises(NotApproved):
+        fake.roll_back("dev")

@@ -123,6 +123,13 @@ def write_no_version_at_all(fake: FakeService) -> str:
     return f"parameter {VERSION}: expected v1 with {own} events, found something that is no record"
 
 
+def edit_the_number_of_the_last_event(fake: FakeService) -> str:
+    changed = record(fake, VERSION)
+    last, changed["last"] = changed["last"], 3
+    fake.ssm.values[VERSION] = dump(changed)
+    return f"parameter {VERSION} last: expected {last}, found 3"
+
+
 def edit_a_versions_history(fake: FakeService) -> str:
     changed = record(fake, VERSION)
     changed["history"][0]["actor"] = "eve"
@@ -178,6 +185,7 @@ PROJECTIONS = [
     put_a_version_in_the_place_of_a_live_record,
     put_another_versions_parameter,
     write_no_version_at_all,
+    edit_the_number_of_the_last_event,
     edit_a_versions_history,
     cut_a_versions_history,
     edit_a_versions_attributes,

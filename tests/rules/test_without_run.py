@@ -11,7 +11,9 @@ from promotion import names
 from promotion.config.loading import Config
 from promotion.config.settings import EnvironmentOverride, Gate, GroupOverride
 from promotion.domain import without_run
+from promotion.workflows import operations
 from promotion.workflows.unmeasured import record_unmeasured
+from tests.fakes import OPERATOR
 from tests.rules.scenario import CONFIG, GROUP, Scenario, measured, page, registered
 
 NO_INPUT = "There is no input at s3://models/news/dev/input.jsonl"
@@ -137,3 +139,11 @@ def test_before_the_decision_only_what_will_happen_is_promised(chosen: Literal["
     [mail] = scenario.mails(names.MODEL_PROMOTED)
     assert said in " ".join(mail.text.split())
     assert without_run.what_follows(CONFIG, "prod", GROUP) == ""
+
+
+def test_where_the_next_environment_has_the_version_already_nobody_is_asked() -> None:
+    scenario = live_in_dev(config())
+    operations.adopt(scenario.view.version(1).package, "test", OPERATOR, "It served before.", context=scenario.context)
+    before = len(scenario.events)
+    assert unmeasured(scenario) == "test was asked already"
+    assert len(scenario.events) == before
