@@ -67,6 +67,9 @@ def _run(options: argparse.Namespace) -> int:
         # AWS's own messages are specific, and a trace would hide them. PROMOTION_DEBUG=1 shows it.
         if os.environ.get("PROMOTION_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename} can't be opened: {error.strerror}."
+            return _fail(options, TROUBLE, Invalid("FILE", text))
         if type(error).__module__.partition(".")[0] not in ("botocore", "boto3", "requests", "urllib3"):
             raise
         return _fail(options, TROUBLE, named(error))

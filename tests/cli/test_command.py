@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
+from promotion import names
 from promotion.cli import USAGE, main, reading, service
 from promotion.cli.missing import NO_CREDENTIALS, NO_REGION
+from tests.fakes import GROUP, FakeService, raises
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,6 +125,51 @@ def test_a_package_that_is_not_installed_is_named_with_the_extra(
     assert main(["status"]) == 1
     said = "promotion: this command needs requests, which is not installed: pip install 'model-promotion[cli]'\n"
     assert capsys.readouterr().err == said
+
+
+def test_an_internal_error_keeps_its_trace_and_an_error_of_aws_has_one_for_a_debugger_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "ledger", raises(EndpointConnectionError(endpoint_url="https://dynamodb")))
+    monkeypatch.delenv("PROMOTION_DEBUG", raising=False)
+    assert main(["status"]) == 1
+    assert capsys.readouterr().err.startswith("promotion: Could not connect to the endpoint URL")
+    monkeypatch.setenv("PROMOTION_DEBUG", "1")
+    with pytest.raises(EndpointConnectionError):
+        main(["status"])
+    monkeypatch.delenv("PROMOTION_DEBUG")
+    for error in (ZeroDivisionError(), ModuleNotFoundError(name="promotion.cli.nothing")):
+        monkeypatch.setattr(reading, "ledger", raises(error))
+        with pytest.raises(type(error)):
+            main(["status"])
+
+
+def test_an_output_that_can_not_be_written_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = FakeService()
+    fake.promote(1, "dev")
+    monkeypatch.setattr(service, "ledger", lambda: fake.ledger)
+    place = str(tmp_path / "nowhere" / "decision.json")
+    assert main(["export", GROUP, fake.asked(1, "dev"), "--output", place]) == 1
+    assert capsys.readouterr().err == f"promotion: FILE: {place} can't be opened: No such file or directory.\n"
+
+
+def test_a_configuration_is_named_by_an_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(names.CONFIG, "before")
+    assert main(["--config", "nowhere.toml", "gates", "explain", "g", "dev", "--metrics", "m.json"]) == 1
+    assert "nowhere.toml" in capsys.readouterr().err
+
+
+def test_from_source_the_version_is_not_that_of_a_package(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "version", raises(metadata.PackageNotFoundError()))
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == "model-promotion not installed: run from source\n"
 
 
 def test_an_interrupted_command_ends_without_a_trace(
