@@ -19,13 +19,14 @@ URLS = {
 class Queues:
     """SQS and Lambda: undelivered messages stay until they are deleted, and come again when all have been received."""
 
-    def __init__(self, *bodies: str, attributes: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, *bodies: str, attributes: Mapping[str, Any] | None = None, place: str = "undelivered") -> None:
+        self._place = place
         self.messages, self._attributes = dict(enumerate(bodies)), attributes or {}
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.invoked: list[dict[str, Any]] = []
 
     def receive_message(self, *, QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803
-        found = self.messages if QueueUrl == "undelivered" else {}
+        found = self.messages if QueueUrl == self._place else {}
         about = {"MessageAttributes": self._attributes}
         return {
             "Messages": [{"MessageId": str(n), "ReceiptHandle": n, "Body": body, **about} for n, body in found.items()]

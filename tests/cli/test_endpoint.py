@@ -6,16 +6,18 @@ import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws.doctor import readiness
 from promotion.cli import endpoint_command, main, operating
+from promotion.cli.reading import endpoint_line
 from promotion.config.loading import parse
 from promotion.config.settings import Environment
 from promotion.domain.model import EndpointState
 from promotion.workflows import endpoints as hosting
 from tests.cli.doctor_account import account
-from tests.fakes import GROUP, FakeService
+from tests.fakes import GROUP, FakeService, raises
 from tests.rules.test_endpoints import TEXT
 
 NAME = f"promotion-dev-{GROUP}"
@@ -54,6 +56,30 @@ def test_status_in_json_has_both(fake: FakeService, capsys: pytest.CaptureFixtur
     found = json.loads(capsys.readouterr().out)
     assert (found["endpoint"], found["live"], found["recorded"]["status"]) == (NAME, 1, "")
     assert found["sagemaker"]["EndpointStatus"] == "InService"
+
+
+def test_an_endpoint_that_sagemaker_does_not_describe_is_shown_with_its_error(
+    fake: FakeService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = ClientError({"Error": {"Code": "ValidationException", "Message": "not found"}}, "DescribeEndpoint")
+    monkeypatch.setattr(SageMaker, "describe_endpoint", raises(missing))
+    assert main(["endpoint", "status", GROUP, "dev"]) == 0
+    assert f"  SageMaker  {missing}\n" in capsys.readouterr().out
+    assert main(["endpoint", "status", GROUP, "dev", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sagemaker"] == {"unknown": str(missing)}
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (EndpointState(name="e", version=1, removed=True), "the endpoint was removed, and still serves v1."),
+        (EndpointState(name="e", removed=True), "the endpoint was removed."),
+        (EndpointState(name="e", version=1, status=names.ENDPOINT_IN_SERVICE), "the endpoint e serves v1."),
+        (EndpointState(status=names.ENDPOINT_WITHDRAWN), "the endpoint was withdrawn."),
+    ],
+)
+def test_the_recorded_state_is_one_sentence(known: EndpointState, said: str) -> None:
+    assert endpoint_line(known) == said
 
 
 def test_an_environment_without_endpoints_says_where_to_configure_one(

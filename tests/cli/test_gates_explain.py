@@ -97,6 +97,18 @@ def test_a_version_that_was_adopted_into_the_first_environment_has_no_evidence_t
     )
 
 
+def test_without_evidence_the_gates_are_not_judged_and_without_gates_there_is_nothing_to_pass(
+    fake: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.register(1)
+    assert main(["gates", "explain", GROUP, "1", "dev"]) == 0
+    said = f"{GROUP} v1 into dev, on the registered metrics, as its request was judged:\n  no gates are set for dev\n"
+    assert capsys.readouterr().out == said
+    assert main(["gates", "explain", GROUP, "1", "test"]) == 5
+    said = f"{GROUP} v1 into test: there is no evidence yet: no run in dev has been recorded.\n"
+    assert capsys.readouterr().out == said
+
+
 def test_a_version_that_nobody_knows_is_said(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     fake.register(1)
     code, found = explained(capsys, GROUP, "7", "dev")
@@ -124,6 +136,14 @@ def test_a_file_that_is_no_metrics_document_is_refused(
     code, found = explained(capsys, "--metrics", metrics(settings, "bad.json", document), GROUP, "prod")
     assert (code, found["field"]) == (1, "--metrics")
     assert said in found["message"]
+
+
+def test_a_file_that_is_not_there_is_named_with_its_option(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = metrics(settings, "good.json", {"rougeL": 0.7})
+    for given, field in ((["nowhere"], "--metrics"), ([good, "--live", "nowhere"], "--live")):
+        code, found = explained(capsys, GROUP, "prod", "--metrics", *given)
+        assert (code, found["field"]) == (1, field)
+        assert found["message"] == f"{field}: nowhere can't be read: No such file or directory."
 
 
 def test_metrics_of_another_task_shut_the_gate_by_being_missing(

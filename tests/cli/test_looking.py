@@ -22,6 +22,7 @@ from promotion.cli.tables import table
 from promotion.client import resolve as client
 from promotion.config.loading import Config
 from promotion.config.settings import Channel
+from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid, NotApproved
 from promotion.ledger.append import checked_reason
 from tests.rules import scenarios
@@ -71,6 +72,29 @@ def test_two_versions_side_by_side(scenario: Scenario, capsys: pytest.CaptureFix
     assert "rougeL" in said
     assert "+0.02 within the noise" in said
     assert "training_data       news-2026-01  news-2026-02" in said
+
+
+def test_a_version_beside_itself_differs_in_nothing(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diff", scenario.group, "2", "2"]) == 0
+    said = "Nothing differs in the package: same bytes, image, settings and metadata.\n"
+    assert capsys.readouterr().out.endswith(said)
+
+
+def test_a_metric_of_one_version_alone_has_no_change(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    for version, name in ((3, "bleu"), (4, "chrf")):
+        scenario.registers(version, evidence=Evidence(source="registration", metrics={name: Metric(value=30.0)}))
+    assert cli.main(["diff", scenario.group, "3", "4"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:4]]
+    assert sorted(rows) == [["bleu", "30", "-", "-"], ["chrf", "-", "30", "-"]]
+
+
+def test_two_versions_that_nobody_measured_are_compared_by_their_packages(
+    scenario: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in (3, 4):
+        scenario.registers(version, evidence=Evidence(source="registration", metrics={}))
+    assert cli.main(["diff", scenario.group, "3", "4"]) == 0
+    assert capsys.readouterr().out.startswith("There is no place where both were measured.\nPACKAGE ")
 
 
 def test_the_difference_as_json(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +200,15 @@ def test_nothing_is_sent_by_mistake(scenario: Scenario) -> None:
 def test_a_table_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     table([("GROUP", "ENV"), ("a" * 100, "dev")], width=40)
     assert capsys.readouterr().out.splitlines() == ["GROUP".ljust(35) + "  ENV", "a" * 34 + "…  dev"]
+
+
+def test_a_table_is_as_wide_as_its_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    table([("GROUP", "ENV"), ("a" * 100, "dev")])
+    assert {len(line) for line in capsys.readouterr().out.splitlines()} == {40}
 
 
 def test_a_table_that_is_piped_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,3 +44,36 @@ def test_pages_of_a_verification_are_left_to_the_next_one(
     assert redrive(queues, monkeypatch) == 0
     assert (queues.messages, queues.sent) == ({}, [])
     assert "2 groups: the next verification" in capsys.readouterr().out
+
+
+def test_only_names_of_groups_wake_the_projector(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = json.dumps({"group": "fraud", "target": "mail", "sequence": 7})
+    queues = Queues('{"group": "a b"}', '{"sequence": 1}', known, place="dead")
+    assert redrive(queues, monkeypatch) == 1
+    assert list(queues.messages) == [0, 1]
+    assert [(queue, body["group"]) for queue, body in queues.sent] == [("wake", "fraud")]
+    assert capsys.readouterr().out == "fraud: mail again from event 7\n1 groups woken\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "again"),
+    [
+        ("arn:aws:lambda:us-east-1:123456789012:function:promotion-machine:3", "promotion-machine: again"),
+        ("arn:aws:sqs:us-east-1:123456789012:registrations", "a job that hashes: registered again"),
+    ],
+)
+def test_an_event_goes_to_the_target_that_it_did_not_reach(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], target: str, again: str
+) -> None:
+    event = {"id": "1", "detail": {"ProcessingJobName": "hashing"}}
+    queues = Queues(json.dumps(event), attributes={"TARGET_ARN": {"StringValue": target}})
+    assert redrive(queues, monkeypatch) == 0
+    assert again in capsys.readouterr().out
+    started = [(given["FunctionName"], json.loads(given["Payload"])) for given in queues.invoked]
+    sent = [(queue, body) for queue, body in queues.sent if queue == "registrations"]
+    if ":sqs:" in target:
+        assert (started, sent) == ([], [("registrations", event)])
+    else:
+        assert (started, sent) == ([(target.removesuffix(":3"), event)], [])

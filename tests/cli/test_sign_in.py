@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import base64
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from msgspec.structs import replace
 
 from promotion.aws.doctor.findings import Account, Finding
 from promotion.cli import sign_in
 from promotion.config.loading import Config, parse
+from tests.adapters.conftest import Aws
 from tests.fakes import CONFIG_TEXT
 from tests.identity.provider import CLIENT_ID, RSA, Provider, signed
 
 NOWHERE = "http://127.0.0.1:8000/callback"
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as running:
-        yield running
 
 
 def configured(provider: Provider) -> Config:
@@ -101,6 +98,42 @@ def test_the_providers_error_is_shown(provider: Provider) -> None:
     answer = f"{NOWHERE}?error=access_denied&error_description=AADSTS50105%3A+not+assigned"
     (found,) = sign_in.ask(account(configured(provider)), callback=None, read_line=lambda: answer)
     assert (found.state, found.found) == ("fail", "access_denied AADSTS50105: not assigned")
+
+
+def test_a_code_that_the_provider_does_not_take_is_a_failure(
+    provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pasted = f"{NOWHERE}?code=a-code&state=x"
+    (found,) = sign_in.ask(account(configured(provider)), callback=None, read_line=lambda: pasted)
+    assert (found.check, found.state) == ("sign-in", "fail")
+    assert "invalid_grant" in found.found
+
+
+def test_rules_that_no_sign_in_of_this_provider_meets_are_named(
+    provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signing = '[advanced.environments.prod.decision]\nreauthenticate = true\nacr_values = ["phishing-resistant"]\n'
+    config = parse(CONFIG_TEXT.replace("https://login.example.com/tenant/v2.0", provider.issuer) + signing)
+    found = sign_in.ask(account(config), callback=None, read_line=browser(provider, capsys, amr=["pwd"]))
+    how = [(finding.state, finding.found) for finding in found if finding.check == "sign-in: how"]
+    assert how[1:] == [
+        ("fail", "prod wants credentials to be entered again, and no auth_time came."),
+        ("not checked", "prod wants phishing-resistant, which this sign-in hasn't; it wasn't asked for."),
+    ]
+
+
+def test_a_deployment_has_its_own_address_and_secret(
+    aws: Aws, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IDP_CLIENT_SECRET", raising=False)
+    secret = aws.client("secretsmanager").create_secret(Name="identity", SecretString='{"client_secret": "of-aws"}')
+    service = {"api_url": "https://promotion.example.com", "identity_secret_arn": secret["ARN"]}
+    there = replace(account(configured(provider)), service=service)
+    pasted = "https://promotion.example.com/callback?code=a-code&state=x"
+    sign_in.ask(there, callback=None, read_line=lambda: pasted)
+    assert "redirect_uri=https%3A%2F%2Fpromotion.example.com%2Fcallback" in capsys.readouterr().err
+    sent = base64.b64decode(provider.headers["/token"]["Authorization"].removeprefix("Basic ")).decode()
+    assert sent.endswith(":of-aws")
 
 
 def test_the_secret_may_come_from_the_environment(

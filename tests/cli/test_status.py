@@ -60,6 +60,25 @@ def test_json_has_since_when_and_the_execution(scenario: Scenario, capsys: pytes
     assert dev["retraining"].endswith("/execution/abc123def456")
 
 
+def test_a_group_that_nobody_knows_is_trouble(scenario: Scenario) -> None:
+    with pytest.raises(Invalid, match="knows no model package group nobody"):
+        reading.status("nobody", as_json=False)
+
+
+def test_a_group_whose_states_can_not_be_read_is_named_and_ends_with_1(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def environments(unreadable: list[str]) -> Iterator[EnvironmentState]:
+        unreadable.append("churn")
+        return iter(scenario.view.environments.values())
+
+    monkeypatch.setattr(reading, "ledger", lambda: SimpleNamespace(environments=environments))
+    for group, code in ((None, 1), ("churn", 1), (scenario.group, 0)):
+        assert reading.status(group, as_json=True) == code
+        said = "promotion: churn: its states can't be read: promotion verify churn\n" if code else ""
+        assert capsys.readouterr().err == said
+
+
 def test_open_differences_of_a_verification_are_told_with_the_first_of_them(
     scenario: Scenario, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from promotion.cli import main, reading, resolving
+from promotion.cli import TROUBLE, main, reading, resolving
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.workflows import runs
 from tests.fakes import GROUP, FakeService, a_run
@@ -30,6 +30,14 @@ def test_a_history(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     shown = lines(capsys)
     assert len(shown) == len(fake.events())
     assert "All is well. Approved" in shown[-1] + shown[-2]
+
+
+def test_the_history_of_a_group_that_nobody_knows_is_trouble(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reading, "ledger", lambda: FakeService().ledger)
+    assert main(["history", "nobody"]) == TROUBLE
+    assert "knows no model package group nobody" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("reason", ["=HYPERLINK(1)", "+1", "-1", "@x"])
