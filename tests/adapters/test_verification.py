@@ -18,10 +18,14 @@ from lambdas.shared.dependencies import signer
 from promotion import names
 from promotion.aws.ledger_table.anchors import AnchorBucket
 from promotion.aws.ledger_table.checking import check
-from promotion.cli import service
+from promotion.aws.ledger_table.differences import DynamoDifferences
+from promotion.cli import checking, service
 from promotion.client.envelope import seal
 from promotion.domain.model import Head
+from promotion.errors import Conflict, IntegrityError
 from promotion.ledger import attestation
+from promotion.ledger.events import Difference
+from promotion.ledger.verify import Mismatch
 from tests.adapters.conftest import ANCHORS, Aws
 from tests.adapters.running import LIVE, Command, tamper
 from tests.fakes import BEGINNING, GROUP, PREFIX
@@ -58,6 +62,56 @@ def test_values_that_only_the_projector_may_write_are_not_reported_as_repaired(
     assert command("verify", GROUP, "--repair") == (1, line + told)
     code, said = command("verify", GROUP, "--repair", "--json")
     assert (code, json.loads(said.removesuffix(told))["repaired"]) == (1, 0)
+
+
+def test_without_a_public_key_the_one_of_kms_verifies_and_that_is_said(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(names.PUBLIC_KEY)
+    code, said = command("verify", GROUP)
+    assert code == 0
+    assert "no public key is configured; put the signing key's PEM" in said
+    assert f"Verifying with KMS's {signer().key_id} instead.\n" in said
+
+
+def test_a_repair_that_meets_the_projector_is_done_again_and_one_that_fails_stops_no_other(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def meets() -> None:
+        tried.append("meets")
+        if len(tried) == 1:
+            raise Conflict("the archive has changed")
+
+    def fails() -> None:
+        raise IntegrityError("the archive is\ndamaged")
+
+    found = [
+        (
+            GROUP,
+            [Mismatch(difference=Difference(what="parameter", where=where, expected="x", found="y"), repair=repair)],
+        )
+        for where, repair in (("/a", fails), ("/b", meets))
+    ]
+    monkeypatch.setattr(checking, "check", lambda *_, **__: found)
+    code, said = command("verify", GROUP, "--repair")
+    assert (code, tried) == (1, ["meets", "meets"])
+    assert "repaired parameter /b: expected x, found y\n" in said
+    assert "promotion: /a is not repaired: the archive is damaged\n" in said
+    assert "repaired parameter /a" not in said
+
+
+def test_a_person_who_may_not_store_differences_repairs_all_the_same(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, "Query")
+
+    tamper()
+    monkeypatch.setattr(DynamoDifferences, "open", denied)
+    assert command("verify", GROUP, "--repair")[0] == 0
+    assert command("resolve", GROUP, "dev")[0] == 0
 
 
 def test_a_flipped_status_is_told_and_repaired(command: Command, running: Simulation) -> None:
@@ -187,6 +241,15 @@ def test_an_exported_decision_is_checked_with_the_public_key_alone(
     assert command("check-bundle", str(tmp_path / "none.json"))[0] == 1
 
 
+def test_an_export_without_a_file_is_the_bundle_and_one_of_another_group_is_refused(command: Command) -> None:
+    asked = f"{GROUP}:1:dev:1"
+    code, said = command("export", GROUP, asked)
+    assert (code, json.loads(said)["request_id"]) == (0, asked)
+    for group, wanted in (("nobody", "nobody:1:dev:1"), (GROUP, "nobody:1:dev:1")):
+        said = f"promotion: REQUEST_ID: {group} has no request {wanted}.\n"
+        assert command("export", group, wanted) == (1, said)
+
+
 def test_rebuild_brings_everything_back_from_the_ledger_alone(
     running: Simulation, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +272,14 @@ def test_rebuild_brings_everything_back_from_the_ledger_alone(
     assert after.keys() == before.keys()
     assert {k: v for k, v in after.items() if "versions" in k} == {k: v for k, v in before.items() if "versions" in k}
     assert running.mails == mails, "nobody is told again"
+
+
+def test_a_rebuild_that_no_projector_finishes_ends_with_1(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "REBUILT_WITHIN_S", 0.0)
+    said = f"{GROUP}: not rebuilt within 0 s; see the dead-letter queue\n"
+    assert command("rebuild", GROUP) == (1, said)
+    said = "promotion: GROUP: this service knows no model package group nobody.\n"
+    assert command("rebuild", "nobody") == (1, said)
 
 
 def _parameters(ssm: Any) -> list[tuple[str, str]]:
@@ -255,6 +326,23 @@ def test_a_missing_promotion_or_attestation_is_reported(command: Command) -> Non
     boto3.resource("s3").Bucket(resources.EVIDENCE).objects.filter(Prefix=names.ATTESTATIONS).delete()
     code, said = command("attest", GROUP, "1", "dev")
     assert (code, f"promotion rebuild {GROUP}" in said) == (1, True)
+
+
+def test_a_promotion_without_a_model_signature_has_an_attestation_alone(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = boto3.resource("s3").Bucket(resources.EVIDENCE)
+    promoted = next(event for event in service.ledger().events(GROUP) if event.kind == names.MODEL_PROMOTED)
+    bucket.Object(attestation.signature_key(promoted, 0)).delete()
+    # An auditor needs no promotion.toml: the key of KMS alone verifies.
+    monkeypatch.delenv(names.CONFIG)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, said = command("attest", GROUP, "1", "dev")
+    assert (code, json.loads(said)["payloadType"]) == (0, "application/vnd.in-toto+json")
+    file = tmp_path / "model.sig"
+    code, said = command("attest", GROUP, "1", "dev", "--model-signature", str(file))
+    assert (code, f"{GROUP} v1 in dev has none" in said, file.exists()) == (1, True, False)
 
 
 def test_an_attestation_of_another_event_is_refused(command: Command) -> None:

@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
+from moto.core.exceptions import JsonRESTError
+from moto.ssm import models as ssm
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.doctor import deployed as condition
 from promotion.aws.doctor import readiness
-from promotion.aws.doctor.findings import Finding, examine, ok
+from promotion.aws.doctor.findings import Account, Finding, examine, fail, ok
 from promotion.aws.keys import KmsSigner
-from promotion.cli import doctor, main
+from promotion.cli import doctor, main, sign_in
 from promotion.config.loading import parse
 from promotion.errors import Invalid
 from tests.adapters.conftest import MODELS, Aws
@@ -87,6 +90,51 @@ def test_causes_of_a_failing_first_deployment_are_checked_before_it_and_not_afte
     assert {"mail identity", "names"} <= checks()
     aws.ssm.put_parameter(Name="/promotion/_service", Value=json.dumps(deployed(aws)), Type="String")
     assert not {"mail identity", "names"} & checks()
+
+
+def test_the_accounts_of_environments_are_looked_at_too(
+    aws: Aws, at_hand: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = at_hand.read_text().replace('name = "prod"', 'name = "prod"\naccount = "444444444444"', 1)
+    here = '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["models"]\n'
+    at_hand.write_text(text + here)
+    main(["doctor", "--json"])
+    found = {each["check"]: each for each in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["account of prod"]["found"] == "444444444444, 0 live models."
+    assert found["prod: CDK bootstrap"]["state"] == "fail"
+
+
+def test_a_service_that_may_not_be_read_is_not_said_to_be_missing(
+    aws: Aws, at_hand: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ssm.SimpleSystemManagerBackend.get_parameter
+
+    def get_parameter(self: ssm.SimpleSystemManagerBackend, name: str) -> Any:
+        if name == "/promotion/_service":
+            raise JsonRESTError("AccessDeniedException", "not authorized")
+        return own(self, name)
+
+    monkeypatch.setattr(ssm.SimpleSystemManagerBackend, "get_parameter", get_parameter)
+    main(["doctor", "--json"])
+    found = {each["check"]: each for each in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["service"]["state"] == "not checked"
+    assert found["service"]["found"] == "/promotion/_service can't be read: AccessDeniedException."
+
+
+def test_a_sign_in_is_made_with_the_address_that_was_named(
+    aws: Aws, at_hand: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def ask(account: Account, *, callback: str | None) -> list[Finding]:
+        asked.append(callback)
+        return [fail("sign-in", "access_denied", "")]
+
+    monkeypatch.setattr(sign_in, "ask", ask)
+    for arguments in ([], ["--sign-in"], ["--sign-in", "--callback", "https://promotion.example.com/callback"]):
+        assert main(["doctor", *arguments]) == 1
+        assert ("access_denied" in capsys.readouterr().out) == bool(arguments)
+    assert asked == [None, "https://promotion.example.com/callback"]
 
 
 def test_without_credentials_it_says_so_once(
