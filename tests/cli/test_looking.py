@@ -20,11 +20,13 @@ from promotion.aws.messages import channels as aws_channels
 from promotion.cli import reading, service
 from promotion.cli.tables import table
 from promotion.client import resolve as client
+from promotion.client.place import installation
 from promotion.config.loading import Config
 from promotion.config.settings import Channel
 from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid, NotApproved
 from promotion.ledger.append import checked_reason
+from tests.fakes import as_client
 from tests.rules import scenarios
 from tests.rules.scenario import CONFIG, Scenario
 
@@ -269,6 +271,18 @@ def test_a_pipeline_is_told_of_another_region_or_prefix(
     monkeypatch.delenv(names.PREFIX)
     assert cli.main(["--region", "eu-west-1", "resolve", "news", "test"]) == cli.TROUBLE
     assert "account 123456789012, eu-west-1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_account_is_left_out_where_it_can_not_be_asked_for() -> None:
+    class Sts:
+        def get_caller_identity(self) -> dict[str, str]:
+            raise ClientError({"Error": {"Code": "ExpiredToken", "Message": "expired"}}, "GetCallerIdentity")
+
+    ssm = boto3.client("ssm")
+    ssm.delete_parameter(Name="/promotion/_service")
+    with pytest.raises(Invalid, match=r"no service is deployed in us-east-1; is PROMOTION_PREFIX"):
+        installation(ssm, as_client(Sts()), "/promotion")
 
 
 @pytest.mark.usefixtures("deployed")

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import random
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -65,6 +66,24 @@ def test_an_archive_unpacked_by_sagemaker_has_the_same_manifest(tmp_path: Path) 
     assert manifest_of_folder(tmp_path) == hashed(data).manifest == hashed(tar(FILES)).manifest
 
 
+def test_a_link_in_an_unpacked_folder_is_no_approved_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"{}")
+    approved = manifest_of_folder(tmp_path)
+    (tmp_path / "other.json").symlink_to("config.json")
+    found = manifest_of_folder(tmp_path)
+    assert found.members[-1] == Member("other.json", link="config.json")
+    assert approved.differences(found) == ["other.json: not in the approved artifact"]
+
+
+def test_members_that_do_not_compress_are_hashed_whole() -> None:
+    noise = random.Random(7)  # bytes that gzip makes no smaller, the same ones each time
+    files = {f"{number:02d}-{'x' * 200}": noise.randbytes(100_000 + number) for number in range(40)}
+    found = hashed(tar(files))
+    assert {each.path: each.sha256 for each in found.manifest.members} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in files.items()
+    }
+
+
 def test_the_manifest_digest_is_over_canonical_json() -> None:
     manifest = Manifest((Member("a", 1, "x"), Member("b", link="a")))
     assert manifest.canonical() == b'[{"path":"a","sha256":"x","size":1},{"link":"a","path":"b"}]'
@@ -93,6 +112,25 @@ def test_an_archive_cut_within_its_members_is_refused(cut: int) -> None:
     data = tar({"a": os.urandom(5000)})
     with pytest.raises(Invalid, match="damaged"):
         hashed(data[:cut])
+
+
+@pytest.mark.parametrize("cut", [300, 600, 1_600])
+def test_a_tar_archive_cut_before_it_was_compressed_is_refused(cut: int) -> None:
+    with pytest.raises(Invalid, match="the archive is damaged"):
+        hashed(gzip.compress(tar(FILES, "w")[:cut]))
+
+
+def test_a_stream_whose_last_bytes_come_late_is_read_to_its_end() -> None:
+    data = tar(FILES)
+
+    class Slow(io.BytesIO):
+        """Returns the last byte alone, as a network may."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            left = len(data) - self.tell()
+            return super().read(left - 1 if left > 1 else 1)
+
+    assert hash_artifact(Slow(data)).sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_a_flipped_byte_in_an_archive_is_refused_or_changes_its_hash() -> None:

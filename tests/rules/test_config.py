@@ -101,6 +101,12 @@ def test_a_wrong_setting_is_refused_with_its_place(old: str, new: str, place: st
         ('[advanced.inference]\nsubnets = ["subnet-1"]', "advanced.inference.security_groups", "go together"),
         ('[advanced.web]\nsecurity_groups = ["sg-1"]', "advanced.web.subnets", "go together"),
         ('[advanced.web]\nsubnets = ["vpc-1"]\nsecurity_groups = ["sg-1"]', "advanced.web.subnets", "id of a subnet"),
+        (
+            '[groups_override."a-*".environments.prod]\napprovers = ["x@bücher.example"]',
+            "approvers",
+            "write x@xn--bcher-kva.example",
+        ),
+        (f'[groups_override."a-*".environments.prod]\napprovers = ["x@{"ü" * 64}.example"]', "approvers", "x@xn--…"),
         ("[[freeze]]\nstart = 2026-01-01T00:00:00\nend = 2026-01-02T00:00:00", "freeze[0]", "time zone"),
         ("[[freeze]]\nstart = 2026-01-02T00:00:00Z\nend = 2026-01-01T00:00:00Z", "freeze[0].end", "before it starts"),
         (
@@ -115,6 +121,22 @@ def test_a_wrong_addition_is_refused_with_its_place(addition: str, place: str, r
         parse(f"{CONFIG_TEXT}\n{addition}\n")
     assert place in invalid.value.field
     assert reason in invalid.value.reason
+
+
+def test_an_installation_has_an_environment() -> None:
+    with pytest.raises(Invalid, match=r"at least one \[\[environments\]\] is needed"):
+        parse("environments = []\n" + CONFIG_TEXT.partition("[[environments]]")[0])
+
+
+def test_an_environment_of_another_account_needs_its_own_subnets() -> None:
+    there = CONFIG_TEXT.replace('name = "prod"', 'name = "prod"\naccount = "444444444444"', 1)
+    here = '[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["models"]\n'
+    network = '[advanced.inference]\nsubnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\n'
+    with pytest.raises(Invalid, match="this environment has its own") as invalid:
+        parse(f"{there}\n{here}{network}")
+    assert invalid.value.field.endswith("prod.subnets")
+    none = "[advanced.environments.prod]\nsubnets = []\nsecurity_groups = []\n"
+    assert parse(f"{there}\n{here}{network}{none}").cross_account
 
 
 @given(st.text())

@@ -42,6 +42,11 @@ def test_this_services_own_form_is_read() -> None:
     assert read_confusion(own) == Confusion(labels=("no", "yes"), counts=((5, 1), (2, 9)))
 
 
+@pytest.mark.parametrize("counts", [[[5, 1]], [[5, 1], [2]], [[5, 1], 9], None])
+def test_a_matrix_that_is_not_square_is_left_out(counts: object) -> None:
+    assert read_confusion({"confusion": {"labels": ["no", "yes"], "counts": counts}}) is None
+
+
 def test_a_class_that_is_only_ever_given_has_a_row_of_zeros() -> None:
     found = read_confusion({"confusion_matrix": {"a": {"a": 1, "b": 2}}})
     assert found == Confusion(labels=("a", "b"), counts=((1, 2), (0, 0)))

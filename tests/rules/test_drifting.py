@@ -218,6 +218,12 @@ def test_the_loop_begins_again_with_the_retrained_version(fake: FakeService) -> 
             "can't be filled in",
         ),
         (
+            f'[advanced.drift.retraining."*"]\npipeline = "{PIPELINE}"\nparameters = {{ '
+            + ", ".join(f'P{number} = "x"' for number in range(201))
+            + " }",
+            "SageMaker takes 200 parameters",
+        ),
+        (
             f'[advanced.drift.retraining."*"]\npipeline = "{PIPELINE}"\nagain_after = "soon"',
             "no duration|not a duration",
         ),
@@ -234,6 +240,14 @@ def test_a_run_on_few_records_says_nothing_about_drift(fake: FakeService) -> Non
     receipt = run(fake, 4.0, counts={"records": 12, "errors": 0})
     assert receipt.events[0].data.get("drifting") is None
     assert drifts(fake) == []
+
+
+def test_a_mail_says_why_no_retraining_was_started(fake: FakeService) -> None:
+    fake.register(2)
+    run(fake, 0.31)
+    event = next(event for event in fake.events() if event.kind == names.DRIFT_DETECTED)
+    (letter,) = letters(event, view=fake.view(), config=fake.config, links=LINKS)
+    assert f"No retraining was started: {event.data['retraining_held']}." in letter.intro
 
 
 def test_a_mail_names_the_columns_that_drift_most(fake: FakeService) -> None:

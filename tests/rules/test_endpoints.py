@@ -280,6 +280,20 @@ def test_a_failure_is_mailed_to_who_answers_for_the_environment_with_the_reason(
     assert "exit status 4" in letter.quote
 
 
+def test_a_removal_and_a_restore_are_mailed_with_who_did_it(fake: FakeService) -> None:
+    hosting.remove_endpoint(GROUP, "dev", OPERATOR, "It costs too much.", context=fake.context)
+    hosting.restore_endpoint(GROUP, "dev", OPERATOR, "It is needed.", context=fake.context)
+    removed, restored = (
+        mail.letters(event, view=fake.view(), config=fake.config, links=LINKS)[0] for event in fake.events()[-2:]
+    )
+    assert removed.headline == f"The endpoint of {GROUP} in dev was removed"
+    assert "removed it on" in removed.intro[0]
+    assert removed.intro[0].endswith("Version 1 stays live for pipelines.")
+    assert restored.headline == f"The endpoint of {GROUP} in dev was requested again"
+    assert restored.intro[0].endswith("It will serve version 1.")
+    assert (removed.tone, removed.quote, restored.quote) == ("calm", "It costs too much.", "It is needed.")
+
+
 def test_coming_into_service_is_no_mail(fake: FakeService) -> None:
     assert mail.letters(fake.events()[-1], view=fake.view(), config=fake.config, links=LINKS) == []
 

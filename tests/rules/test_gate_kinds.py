@@ -13,12 +13,13 @@ from promotion.config.loading import parse
 from promotion.config.settings import Gate
 from promotion.domain.canonical_json import canonical
 from promotion.domain.gate_result import GateResult
-from promotion.domain.gate_sentences import gate_bound, gate_why
+from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
 from promotion.domain.gates import evaluate
 from promotion.domain.metrics import ROOM, evidence_of
 from promotion.domain.model import Evidence
 from promotion.domain.registration import attached_to, carried, licence_of
 from promotion.errors import Invalid
+from promotion.rendering.documents.evidence import stopped_by
 from tests.fakes import CONFIG_TEXT, a_package, a_run
 
 COUNT = st.integers(0, 10_000)
@@ -52,6 +53,21 @@ def test_less_drift_never_shuts_the_gate(drift: dict[str, float], less: float) -
 def test_errors_that_nobody_counted_shut_the_gate(counts: dict[str, int]) -> None:
     result = judged(Gate(largest_error_rate=0.5), counts=counts)
     assert (result.open, gate_why(result)) == (False, "error rate is missing.")
+
+
+@pytest.mark.parametrize(
+    ("gate", "name", "said"),
+    [
+        (Gate(metric="rougeL", min_samples=100), "rougeL samples", "rougeL samples 60, needs at least 100"),
+        (Gate(requires="model_card"), "model card", "no model card"),
+        (Gate(licences=("mit",)), "licence", "licence needs one of mit"),
+        (Gate(metric="bleu", min=30), "bleu", "bleu missing, needs at least 30"),
+    ],
+)
+def test_a_subject_has_the_gate_that_failed_and_what_it_needs(gate: Gate, name: str, said: str) -> None:
+    failed = judged(gate)
+    assert (gate_name(failed), stopped_by([failed])) == (name, f"quality gate failed ({said})")
+    assert stopped_by([failed, failed]) == f"quality gate failed ({said}, and 1 more gate)"
 
 
 def test_an_error_rate_is_said_as_a_share_and_drift_with_its_unit() -> None:

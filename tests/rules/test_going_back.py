@@ -44,6 +44,19 @@ def test_going_forward_closes_the_request_of_an_older_version(fake: FakeService)
     assert (fake.view().environment("dev").pending, fake.status(2, "dev")) == (None, names.SUPERSEDED)
 
 
+def test_a_version_that_was_live_until_a_newer_one_is_not_asked_again(fake: FakeService) -> None:
+    for version in (1, 2):
+        fake.promote(version, to="dev")
+    fake.roll_back("dev")
+    decisions.ask_again(fake.asked(2, "dev"), BEN, "It is mended.", context=fake.context)
+    fake.decide(2, "dev", verdict=names.REJECTED)
+    fake.roll_back("dev", to=2)
+    fake.promote(3, to="dev")
+    with pytest.raises(Refused, match="it comes back by rolling back") as refused:
+        decisions.ask_again(fake.asked(2, "dev"), BEN, "Once more.", context=fake.context)
+    assert refused.value.code == "was_live"
+
+
 def test_going_back_to_a_version_that_asks_again_closes_its_request(fake: FakeService) -> None:
     fake.promote(1, to="dev")
     fake.promote(2, to="dev")

@@ -35,7 +35,7 @@ from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry, seal
 from promotion.ledger.payloads import PAYLOADS, recorded
 from promotion.rendering.sentences import sentence
 from promotion.workflows import decisions
-from tests.fakes import ANN, BEGINNING, GROUP, FakeService
+from tests.fakes import ANN, BEGINNING, GROUP, FakeService, a_package, a_registration
 from tests.memory import LocalSigner
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=600)
@@ -204,6 +204,22 @@ def test_every_kind_reads_like_a_story(kind: str) -> None:
     said = sentence(event)
     assert not said.startswith(kind), "it has a sentence of its own"
     assert len(said.split()) >= 3
+
+
+def test_an_event_of_a_later_release_is_shown_by_its_kind() -> None:
+    event = Event(
+        group=GROUP, sequence=1, event_id="i", kind="Model Praised", time=BEGINNING,
+        actor=Actor(kind="person", subject="a", name="Ann"), version=3, environment="prod", data={}, previous_hash="",
+    )  # fmt: skip
+    assert sentence(event) == "Model Praised v3 in prod"
+
+
+def test_a_package_made_anew_is_told_from_one_that_was_changed() -> None:
+    fake = FakeService()
+    fake.register(1, created_at=BEGINNING)
+    decisions.register(a_package(1, created_at=BEGINNING + timedelta(hours=1)), a_registration(), context=fake.context)
+    said = [sentence(event) for event in fake.events()]
+    assert "another package begins as v1: the earlier one was deleted from the registry" in said
 
 
 def test_a_version_that_is_asked_again_has_the_note_of_what_changed_in_its_history() -> None:

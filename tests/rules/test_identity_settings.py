@@ -34,6 +34,7 @@ def configured(
         ('graph = "http://graph.microsoft.com"', "identity.graph"),
         ('graph = "https://graph.microsoft.com/v1.0"', "identity.graph"),
         ('graph = "https://ann@evil.example"', "identity.graph"),
+        ('graph = "https://[graph.microsoft.com"', "identity.graph"),
         ('client_authentication = "tls"', "client_authentication"),
         ('response_mode = "fragment"', "response_mode"),
         ('groups_separator = ""', "groups_separator"),

@@ -233,6 +233,11 @@ def test_a_mail_is_text_then_html_from_the_service_and_answers_nobody() -> None:
     assert plain.get_content().splitlines() == MAILS["metrics-open"].text.splitlines()
 
 
+def test_answers_go_to_the_configured_address() -> None:
+    raw = mime(MAILS["rejected"], SENDER, reply_to="ml-team@example.com")
+    assert message_from_bytes(raw, policy=default)["Reply-To"] == "ml-team@example.com"
+
+
 def test_mails_of_one_version_stand_in_one_thread_and_those_of_another_do_not() -> None:
     scenario = scenarios.undone()
     threads: dict[int, set[str]] = {}

@@ -106,6 +106,7 @@ def without(*names: str) -> dict[str, str]:
         {**without("tokenizer.json"), "tokenizer_config.json": '{"tokenizer_class": "ByT5Tokenizer"}'},
         {"adapter_config.json": "{}", "base.json": "{}", "adapter_model.safetensors": weights("a")},
         {**PLAIN, "._model.safetensors": "Mac OS X"},
+        {**PLAIN, "checkpoint-500/generation_config.json": "{broken"},
         {
             **without("model.safetensors"),
             "model-1.safetensors": weights("a"),

@@ -59,6 +59,20 @@ def test_other_metrics_and_gates_in_percent_are_compared_as_they_are(name: str, 
     assert judged(Gate(metric=name, min=limit), value) == (True, "")
 
 
+@pytest.mark.parametrize("value", [-0.3, 12.3])
+def test_a_value_beyond_any_known_scale_has_no_bar(value: float) -> None:
+    [row] = comparison(a_registration(metrics={"rmse": Metric(value=value)}), None, [])
+    assert row["scale"] == {}
+
+
+def test_a_run_on_another_engine_or_device_is_told() -> None:
+    before = a_registration(engine={"name": "vllm", "device": "cuda", "dtype": "bfloat16"})
+    now = a_registration(engine={"name": "transformers", "device": "cuda"})
+    said = "engine was vllm, now transformers and dtype was bfloat16, now unknown"
+    assert f"It did not run as what is live did: {said}." in problems(now, before)
+    assert problems(now, now) == problems(now, a_registration()) == []
+
+
 def test_numbers_as_text_are_read() -> None:
     found = read_metrics({"rougeL": "0.71", "model": "t5", "loss": "nan", "f1": {"value": "0.5", "low": "0.4"}})
     assert found == {"rougeL": Metric(value=0.71), "f1": Metric(value=0.5, low=0.4)}

@@ -129,6 +129,8 @@ def test_a_request_that_moved_on_is_told_before_who_may_decide() -> None:
     situation = at_dev(fake)
     decided = replace(situation, request=replace(situation.request, state="Rejected"))
     assert policy.may_decide(EVE, names.APPROVED, decided).kind == "state"
+    overtaken = replace(situation, environment=replace(situation.environment, live=2))
+    assert code(ANN, names.APPROVED, overtaken) == "overtaken"
     fake.later(hours=73)
     assert policy.may_decide(EVE, names.APPROVED, replace(situation, now=fake.now)).kind == "expired"
 

@@ -69,6 +69,8 @@ def test_a_tensor_of_another_shape_is_named_with_both() -> None:
     changed = {**SHAPES, "model.layers.1.mlp.down_proj.weight": (8, 13)}
     said = "model.layers.1.mlp.down_proj.weight is 8 by 13, and config.json makes it 8 by 12"
     assert said in problem(shapes=changed)
+    flat = {**SHAPES, "model.layers.1.mlp.down_proj.weight": (8,)}
+    assert "down_proj.weight is 8, and config.json makes it 8 by 12" in problem(shapes=flat)
     assert "model.embed_tokens.weight is 50 by 8, and config.json makes it 51 by 8" in problem(
         {**LLAMA, "vocab_size": 51}
     )
@@ -88,11 +90,21 @@ def test_tied_embeddings_need_no_head() -> None:
         {**LLAMA, "model_type": "phi3", "architectures": ["Phi3ForCausalLM"]},
         {**LLAMA, "quantization_config": {"quant_method": "fp8"}},
         {"architectures": ["BartForCausalLM"], "model_type": "bart", "encoder_layers": 2, "decoder_layers": 2},
+        {
+            "architectures": ["DebertaForSequenceClassification"],
+            "model_type": "deberta",
+            "id2label": {"0": "contradiction", "1": "entailment"},
+        },
     ],
-    ids=["another family", "packed weights", "half of an encoder-decoder"],
+    ids=["another family", "packed weights", "half of an encoder-decoder", "a classifier of entailment"],
 )
 def test_models_of_unknown_shapes_have_no_problem_at_registration(config: dict[str, Any]) -> None:
     assert problem(config, {"anything": (3, 3)}) == ""
+
+
+def test_weights_whose_header_is_too_large_to_be_kept_are_not_compared() -> None:
+    documents = {"config.json": json.dumps(LLAMA).encode()}
+    assert layout_problem({"config.json": 2, "tokenizer.json": 2, "model.safetensors": 9}, documents, {}) == ""
 
 
 @pytest.mark.parametrize(
@@ -129,6 +141,9 @@ def test_weights_under_other_names_need_an_index() -> None:
         ({"num_beam_groups": 2}, "num_beam_groups asks for a search that is not done here"),
         ({"do_sample": True, "temperature": 0.0}, "temperature must be above 0"),
         ({"do_sample": True, "top_k": 1e400}, "top_k must be a whole number"),
+        ({"do_sample": True, "top_p": 1.5}, "top_p must be above 0 and at most 1, not 1.5"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be a number above 0, not 0"),
+        ({"early_stopping": "soon"}, "early_stopping must be true, false or \"never\", not 'soon'"),
         ({"num_return_sequences": 3}, "num_return_sequences is 3"),
         ({"max_new_tokens": "20"}, "max_new_tokens must be a whole number"),
     ],

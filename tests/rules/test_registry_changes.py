@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.loading import parse
-from promotion.domain.model import Package
-from promotion.domain.package_changes import RegistryView
+from promotion.domain.model import Metric, Package
+from promotion.domain.package_changes import RegistryView, metric_changes
 from promotion.domain.people import Actor, Requester
 from promotion.errors import NotApproved, Refused
+from promotion.formatting import number
 from promotion.ledger.events import Event
 from promotion.rendering.mail import letters
 from promotion.workflows import decisions, operations, registry_changes
@@ -98,6 +99,13 @@ def test_changed_metadata_keeps_request_and_votes_and_is_shown_with_both_values(
     assert mails(fake, names.PACKAGE_CHANGED) == []
     assert seen(fake, made(1, metadata={"licence": "gpl"})) == [], "told once"
     fake.decide(1, "dev")
+
+
+def test_a_registered_metric_that_was_replaced_is_shown_with_both_values() -> None:
+    before = {"rougeL": Metric(value=0.7), "bleu": Metric(value=31.0), "chrf": Metric(value=50.0, n=9)}
+    after = {"rougeL": Metric(value=0.9), "chrf": Metric(value=50.0), "mrr": Metric(value=None)}
+    found = metric_changes(before, after)
+    assert found == {"metric rougeL": ("0.7", "0.9"), "metric bleu": ("31", ""), "metric mrr": ("", number(None))}
 
 
 def test_the_reviewed_information_has_the_change(fake: FakeService) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from promotion.domain.model import EnvironmentState
 from promotion.domain.people import Actor, Requester
 from promotion.domain.registration import described
-from promotion.formatting import duration, listed_names, number, principal, quantity
+from promotion.formatting import ago, duration, listed_names, moment, number, principal, quantity
 from promotion.rendering import pages
 from promotion.rendering.documents.board import next_waiting
 from promotion.rendering.documents.run_log import run_log
@@ -113,6 +113,14 @@ def test_an_approver_sees_their_own_decision_and_the_next_step(verdict: str, tit
     assert scenario.request("dev", 1, GIL)["yours"] is None
 
 
+def test_a_pending_request_of_a_revoked_version_is_over() -> None:
+    scenario = scenarios.first_request()
+    scenario.revokes(1)
+    outcome = scenario.request("dev", 1, ANN)["outcome"]
+    assert (outcome["tone"], outcome["title"]) == ("bad", "Revoked")
+    assert outcome["text"].startswith("Version 1 was revoked everywhere on ")
+
+
 def test_a_vote_short_of_the_quorum_says_how_many_more_are_needed() -> None:
     said = words(scenarios.quorum(), "prod", 1)
     assert "You approved this 1 more approval by other people needed before it goes live." in said
@@ -209,6 +217,17 @@ def test_after_deciding_the_next_request_that_waits_for_the_person_is_one_click_
     assert "Next: soon v2 for test" in html
     assert "1 more request waits for you" in html
     assert "Nothing else waits for you." in page("request", {**document, "next_waiting": {}})
+
+
+def test_a_zone_that_this_machine_does_not_have_is_utc() -> None:
+    assert moment(BEGINNING, "Mars/Olympus_Mons") == moment(BEGINNING, "UTC") == "Fri 20 Nov 2026, 09:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-30, "just now"), (30, "in less than a minute"), (-60, "1 minute ago"), (7200, "in 2 hours")]
+)
+def test_a_time_is_said_from_now(seconds: int, said: str) -> None:
+    assert ago(BEGINNING + timedelta(seconds=seconds), BEGINNING) == said
 
 
 def test_times_are_in_the_configured_zone_with_utc_beside_them() -> None:

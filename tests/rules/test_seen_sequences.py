@@ -11,7 +11,7 @@ import pytest
 from promotion.client.resolve import resolve
 from promotion.client.seen_sequences import remember, seen
 from promotion.errors import IntegrityError, Invalid, NotApproved
-from tests.fakes import GROUP, PREFIX, FakeService
+from tests.fakes import GROUP, PREFIX, FakeService, raises
 
 LIVE = f"{PREFIX}/{GROUP}/dev/live"
 
@@ -88,6 +88,15 @@ def test_a_damaged_file_is_no_reason_to_begin_anew(tmp_path: Path, text: str) ->
     with pytest.raises(Invalid, match="delete it to begin anew"):
         remember(place, LIVE, 7)
     assert place.read_text() == text
+
+
+def test_a_file_that_can_not_be_replaced_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "seen.json"
+    remember(place, LIVE, 7)
+    monkeypatch.setattr(Path, "replace", raises(PermissionError(1, "not permitted")))
+    with pytest.raises(PermissionError):
+        remember(place, LIVE, 8)
+    assert (seen(place, LIVE), [each.name for each in tmp_path.iterdir()]) == (7, ["seen.json"])
 
 
 def test_a_lower_sequence_takes_nothing_back_and_others_stay(tmp_path: Path) -> None:
