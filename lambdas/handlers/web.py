@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared import http_app, registry_look, sign_in_renewal
 from lambdas.shared.dependencies import (
@@ -45,6 +46,8 @@ from promotion.rendering.documents.board import GROUPS_ON_A_PAGE, board_document
 from promotion.rendering.documents.board_filter import BoardFilter
 from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
 from promotion.workflows import decisions
+
+Found = TypeVar("Found")
 
 app = APIGatewayHttpResolver()
 http_app.not_found(app)
@@ -109,7 +112,7 @@ def request(visit: PageVisit, token: str) -> Response[str]:
         return _unknown(visit, session, said)
     if policy.may_decide_at_all(session.person, situation) and (again := sign_in_renewal.renewed(visit, session)):
         return again
-    live, applied = view.environment(name).live, _cursors().read(group)
+    live, applied = view.environment(name).live, _applied(group)
     samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
     document = request_document(
         situation,
@@ -157,7 +160,7 @@ def model(visit: PageVisit, group: str) -> Response[str]:
         links=links(),
         now=now(),
         differences=_differences().get(group),
-        applied=_cursors().read(group),
+        applied=_applied(group),
     )
     if not visit.wants_json:
         document["kept"] = sign_in_renewal.kept_form(visit)
@@ -190,7 +193,7 @@ def version(visit: PageVisit, group: str, version: str) -> Response[str]:
         numbers=list(versions),
         other=versions.get(_number(wanted)),
         own_image=own_image(),
-        applied=_cursors().read(group),
+        applied=_applied(group),
     )
     return visit.page("version", document, session.person)
 
@@ -257,35 +260,37 @@ def _number(text: str) -> int:
         return 0
 
 
+def _without(read: Callable[[], Found], otherwise: Found, what: str) -> Found:
+    """Return what `read` returns; `otherwise` if AWS doesn't answer, because pages open without what projections know."""
+    try:
+        return read()
+    except (BotoCoreError, ClientError):
+        logger.exception(f"{what} can't be read")
+        return otherwise
+
+
 def _cursors() -> DynamoCursors:
     return DynamoCursors(client("dynamodb"), variables().projections_table)
 
 
+def _applied(group: str) -> Mapping[str, int] | None:
+    """Return each projection target's cursor; None if they can't be read."""
+    return _without(lambda: _cursors().read(group), None, "cursors")
+
+
 def _written(groups: list[str]) -> Mapping[str, int]:
-    """Return the cursors of Parameter Store; empty if they can't be read, so that the board still opens."""
-    try:
-        return {group: _cursors().read(group).get(names.PARAMETERS, 0) for group in groups}
-    except ClientError:
-        logger.exception("cursors can't be read")
-        return {}
+    """Return the cursors of Parameter Store; empty if they can't be read."""
+    return _without(lambda: {each: _cursors().read(each).get(names.PARAMETERS, 0) for each in groups}, {}, "cursors")
 
 
 def _refused_mail(group: str) -> list[RefusedMail]:
-    """Return the mail about a group that SES refuses; empty if it can't be read, so that pages still open."""
-    try:
-        return RefusedMails(client("dynamodb"), variables().projections_table).read(group)
-    except ClientError:
-        logger.exception("refused mail can't be read")
-        return []
+    """Return the mail about a group that SES refuses; empty if it can't be read."""
+    return _without(lambda: RefusedMails(client("dynamodb"), variables().projections_table).read(group), [], "mail")
 
 
 def _differences() -> dict[str, OpenDifferences]:
-    """Return the differences of the last verification; empty if they can't be read, so that pages still open."""
-    try:
-        return DynamoDifferences(client("dynamodb"), variables().projections_table).open()
-    except ClientError:
-        logger.exception("differences can't be read")
-        return {}
+    """Return the differences of the last verification; empty if they can't be read."""
+    return _without(DynamoDifferences(client("dynamodb"), variables().projections_table).open, {}, "differences")
 
 
 def _unknown(visit: PageVisit, session: Session, text: str) -> Response[str]:
