@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from promotion.aws.messages.channels import ChannelFailed, Topic, Webhook
+from promotion.aws.messages.channels import ChannelFailed, Topic, Webhook, sender
+from promotion.config.settings import Channel
 from promotion.errors import Invalid
 from promotion.rendering.channels import Notice
 from tests.chat import Chat
@@ -92,6 +93,14 @@ def test_only_https_addresses_are_posted_to(chat: Chat, secret: str) -> None:
     with pytest.raises(Invalid, match="no https"):
         webhook(chat, secret).notify(TOLD)
     assert chat.posted == []
+
+
+def test_a_configured_webhook_is_posted_to_at_the_address_in_its_secret() -> None:
+    secrets = FakeSecrets("http://chat.example.com/hook")
+    made = sender(Channel(webhook_secret="arn:of-the-hook", style="teams"), lambda name: as_client(secrets))
+    with pytest.raises(Invalid) as refused:
+        made.notify(TOLD)
+    assert refused.value.field == "arn:of-the-hook"
 
 
 def test_a_topic_gets_text_and_attributes_to_filter_by(aws: Any) -> None:

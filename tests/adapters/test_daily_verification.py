@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import boto3
@@ -136,12 +137,14 @@ def test_after_a_difference_the_last_checkpoint_stays(running: Simulation) -> No
     assert kept() == first
 
 
-def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Simulation) -> None:
+@pytest.mark.parametrize("edit", [lambda text: text.replace(b'"live":1', b'"live":2'), lambda text: b"["])
+def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Simulation, edit: Callable[[bytes], bytes]) -> None:
     daily.handler({}, None)
     bucket = boto3.resource("s3").Bucket(resources.EVIDENCE)
     [found] = list(bucket.objects.filter(Prefix=f"{names.CHECKPOINTS}/"))
     text = found.get()["Body"].read()
-    bucket.put_object(Key=found.key, Body=text.replace(b'"live":1', b'"live":2'))
+    assert edit(text) != text
+    bucket.put_object(Key=found.key, Body=edit(text))
     assert kept() is None
     assert daily.handler({}, None)["differences"] == 0
     assert kept() is not None

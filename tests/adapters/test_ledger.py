@@ -253,3 +253,21 @@ def test_the_newest_events_are_read_from_the_end(fake: FakeService, aws: Aws) ->
     assert [event.sequence for event in aws.ledger.newest_events(GROUP, most=3, before=6)] == [5, 4, 3]
     assert aws.ledger.newest_events(GROUP, most=3, before=1) == []
     assert len(aws.ledger.newest_events(GROUP, most=500)) == len(sequences)
+
+
+def test_an_event_is_read_by_its_number(fake: FakeService, aws: Aws) -> None:
+    fake.register(1)
+    events = list(aws.ledger.events(GROUP))
+    assert [aws.ledger.event(GROUP, event.sequence) for event in events] == events
+    assert aws.ledger.event(GROUP, 99) is None
+
+
+def test_open_requests_are_read_past_a_group_that_cannot_be_read(fake: FakeService, aws: Aws) -> None:
+    for group in ("broken", GROUP):
+        fake.register(1, group)
+    for name in ("HEAD", "ENV#dev"):
+        leave_by_another_release(aws, "broken", name, "[")
+    unreadable: list[str] = []
+    found = list(aws.ledger.open_environments(unreadable))
+    assert ([(state.group, state.pending) for state in found], unreadable) == ([(GROUP, 1)], ["broken"])
+    assert [state.group for state in aws.ledger.open_environments()] == [GROUP]

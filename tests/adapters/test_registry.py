@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from promotion import names
 from promotion.aws.sagemaker.registry import RegistryTarget, describe, is_gone, source_identity
+from promotion.domain.model import Package
 from promotion.domain.people import Actor
 from promotion.errors import Invalid
 from tests.adapters.conftest import Aws
@@ -217,22 +219,20 @@ def test_the_service_acts_in_its_own_name_where_nobody_decided() -> None:
     assert source_identity(operator) == "jane@example.com"
 
 
-def test_metadata_without_room_for_our_fields_is_seen_at_registration() -> None:
+def described(requesters: dict[str, str] | None = None, **about: Any) -> Package:
+    """A package as SageMaker describes it."""
     arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/news/1"
 
     class Registry:
-        def __init__(self, properties: int) -> None:
-            self.properties = {f"key-{number}": "x" for number in range(properties)}
-
         def describe_model_package(self, **_: Any) -> dict[str, Any]:
-            return {
-                "ModelPackageArn": arn,
-                "ModelPackageGroupName": "news",
-                "ModelPackageVersion": 1,
-                "CustomerMetadataProperties": self.properties,
-            }
+            return {"ModelPackageArn": arn, "ModelPackageGroupName": "news", "ModelPackageVersion": 1, **about}
 
-    full = [describe(as_client(Registry(count)), arn, {}, ORDER)[0].no_room for count in (46, 47, 48, 50)]
+    return describe(as_client(Registry()), arn, requesters or {}, ORDER)[0]
+
+
+def test_metadata_without_room_for_our_fields_is_seen_at_registration() -> None:
+    metadata = [{f"key-{number}": "x" for number in range(count)} for count in (46, 47, 48, 50)]
+    full = [described(CustomerMetadataProperties=each).no_room for each in metadata]
     assert full == [False, False, True, True]
 
 
@@ -245,3 +245,50 @@ def test_without_room_status_and_life_cycle_follow_and_no_field_is_sent() -> Non
     assert sent >= {"ModelApprovalStatus", "ModelLifeCycle"}
     assert "CustomerMetadataProperties" not in sent
     assert fake.lines() == []
+
+
+SESSION = "arn:aws:sts::123456789012:assumed-role/training/dee@example.com"
+USER = "arn:aws:iam::123456789012:user/dee"
+ROLE = "arn:aws:sts::123456789012:assumed-role/training/SageMaker"
+REQUESTERS: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, str], tuple[str, str, tuple[str, ...]] | None]] = {
+    "nobody": ({}, {}, {}, None),
+    "a role that many share": ({"IamIdentity": {"Arn": ROLE}}, {}, {}, None),
+    "a role that the configuration names": (
+        {"IamIdentity": {"Arn": ROLE}}, {}, {ROLE: "dee@example.com"}, ("dee@example.com", "identity", ()),
+    ),
+    "a session of a person, who says who they are": (
+        {"IamIdentity": {"Arn": SESSION}}, {"requested_by": "dee"}, {}, ("dee", "self", (SESSION,)),
+    ),
+    "a profile used by an IAM user": (
+        {"UserProfileName": "team", "IamIdentity": {"Arn": USER}}, {}, {}, ("team", "identity", (USER,)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("by", "metadata", "known", "expected"), REQUESTERS.values(), ids=REQUESTERS.keys())
+def test_the_requester_has_all_names_that_the_registry_has(
+    by: dict[str, Any],
+    metadata: dict[str, str],
+    known: dict[str, str],
+    expected: tuple[str, str, tuple[str, ...]] | None,
+) -> None:
+    found = described(CreatedBy=by, CustomerMetadataProperties=metadata, requesters=known).requester
+    told = None if found is None else (found.actor.subject, found.declared_by, found.also)
+    assert told == expected
+
+
+@pytest.mark.parametrize("specification", [{}, None, {"Containers": []}])
+def test_a_package_without_a_container_is_recorded_with_its_problem(specification: dict[str, Any] | None) -> None:
+    found = described(InferenceSpecification=specification)
+    assert found.containers == ()
+    assert found.problem.startswith("InferenceSpecification.Containers: the package has no container")
+
+
+def test_a_package_made_anew_is_none_of_the_ledgers(stub: Stubber, fake: FakeService) -> None:
+    fake.register(1, created_at=fake.now)
+    state = fake.view().version(1)
+    target = RegistryTarget(lambda identity: stub.client, ORDER)
+    expect(stub, fake, 1, {"ModelApprovalStatus": names.PENDING}, {})
+    assert (target.found(state) or {})["ModelApprovalStatus"] == names.PENDING
+    expect(stub, fake, 1, {"CreationTime": fake.now + timedelta(hours=1)}, {})
+    assert target.found(state) is None

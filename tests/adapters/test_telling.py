@@ -12,6 +12,7 @@ from lambdas.handlers import on_event_published
 from promotion import names
 from promotion.aws.messages.channel_messages import ChannelMessages
 from promotion.aws.messages.channels import ChannelFailed
+from promotion.aws.messages.publisher import EventsTarget
 from promotion.config.loading import parse
 from tests.fakes import CONFIG_TEXT, GROUP, FakeService, as_client
 from tests.rules.scenario import LINKS
@@ -38,8 +39,12 @@ class FakeSns:
 class FakeBus:
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
+        self.full = False
 
     def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        if self.full:
+            said = {"ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded"}
+            return {"FailedEntryCount": 1, "Entries": [said, *({"EventId": "x"} for _ in Entries[1:])]}
         self.entries += Entries
         return {"FailedEntryCount": 0, "Entries": [{}]}
 
@@ -129,6 +134,26 @@ def test_an_event_for_no_channel_is_not_put_on_the_bus(fake: FakeService) -> Non
     bus = FakeBus()
     messages = ChannelMessages(as_client(bus), "bus", fake.config.channels)
     messages.announce([event for event in fake.events() if event.kind == names.APPROVAL_REQUESTED][:1])
+    assert bus.entries == []
+
+
+def test_an_event_of_a_kind_that_is_not_published_is_not_put_on_the_bus(fake: FakeService) -> None:
+    bus = FakeBus()
+    everything = replace(fake.config.channels["releases"], events=())
+    registered = next(event for event in fake.events() if event.kind == names.MODEL_REGISTERED)
+    ChannelMessages(as_client(bus), "bus", {"releases": everything}).announce([registered])
+    assert bus.entries == []
+
+
+def test_a_bus_that_refuses_an_event_is_tried_again(fake: FakeService) -> None:
+    """PutEvents succeeds though it refused a part: what is refused would be lost."""
+    bus = FakeBus()
+    bus.full = True
+    promoted = [event for event in fake.events() if event.kind == names.MODEL_PROMOTED]
+    with pytest.raises(RuntimeError, match="refused a channel's message: Rate exceeded"):
+        ChannelMessages(as_client(bus), "bus", fake.config.channels).announce(promoted)
+    with pytest.raises(RuntimeError, match="refused 1 events: Rate exceeded"):
+        EventsTarget(as_client(bus), "bus").project(fake.view(), fake.events())
     assert bus.entries == []
 
 

@@ -25,7 +25,7 @@ from promotion.domain.model import Head
 from promotion.errors import Conflict, IntegrityError
 from promotion.ledger import attestation
 from promotion.ledger.events import Difference
-from promotion.ledger.verify import Mismatch
+from promotion.ledger.verify import Anchor, Mismatch
 from tests.adapters.conftest import ANCHORS, Aws
 from tests.adapters.running import LIVE, Command, tamper
 from tests.fakes import BEGINNING, GROUP, PREFIX
@@ -112,6 +112,33 @@ def test_a_person_who_may_not_store_differences_repairs_all_the_same(
     monkeypatch.setattr(DynamoDifferences, "open", denied)
     assert command("verify", GROUP, "--repair")[0] == 0
     assert command("resolve", GROUP, "dev")[0] == 0
+
+
+def test_a_group_that_aws_does_not_answer_about_is_reported_and_the_others_are_verified(
+    running: Simulation, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def throttled(bucket: AnchorBucket, group: str | None = None) -> dict[str, list[Anchor]]:
+        raise ClientError(
+            {"Error": {"Code": "SlowDown", "Message": "Please reduce your request rate."}}, "ListObjectsV2"
+        )
+
+    monkeypatch.setattr(AnchorBucket, "known", throttled)
+    code, said = command("verify", GROUP)
+    assert code == 1
+    assert said.startswith(f"unverified {GROUP}: expected an answer of AWS, found An error occurred (SlowDown)")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("[", "no JSON"), ("[]", "no JSON"), ('{"ledger_table": "other"}', "other")]
+)
+def test_a_description_of_another_service_is_a_difference(running: Simulation, value: str, found: str) -> None:
+    tamper(f"{PREFIX}/_service", value)
+    [(_, nothing), (_, [other])] = list(check(daily.installation()))
+    assert nothing == []
+    assert other.difference.line == (
+        f"parameter {PREFIX}/_service: expected the ledger ledger, "
+        f"found {found}: do two services share the prefix {PREFIX}?"
+    )
 
 
 def test_a_flipped_status_is_told_and_repaired(command: Command, running: Simulation) -> None:

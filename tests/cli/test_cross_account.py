@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 from moto import mock_aws
 
 from promotion import names
@@ -107,6 +108,36 @@ def test_an_undelivered_event_in_another_account_is_a_failure(config: Config) ->
     url = client("sqs").get_queue_url(QueueName=names.far_queue("/promotion", "prod"))["QueueUrl"]
     client("sqs").send_message(QueueUrl=url, MessageBody="{}")
     assert looked(config, lambda environment: client)["prod: undelivered"].state == "fail"
+
+
+def test_a_parameter_that_the_service_never_writes_is_warned_of(config: Config) -> None:
+    client = there(config)
+    client("ssm").put_parameter(Name="/promotion/summaries/dev/live", Value="{}", Type="String")
+    found = looked(config, lambda environment: client)["account of prod"]
+    assert (found.state, found.do) == ("warn", "promotion verify")
+    assert found.found == f"{PROD} has /promotion/summaries/dev/live, which nothing here wrote."
+
+
+def test_a_confirmed_subscriber_in_another_account_is_counted(config: Config) -> None:
+    client = there(config)
+    deploy(client)
+    topic = f"arn:aws:sns:us-east-1:{PROD}:{names.far_topic('/promotion', 'prod')}"
+    client("sns").subscribe(TopicArn=topic, Protocol="sms", Endpoint="+15550100")
+    found = looked(config, lambda environment: client)["prod: alarms"]
+    assert (found.state, found.found) == ("ok", "1 subscriber.")
+
+
+def test_a_machine_that_is_being_deleted_is_a_failure(config: Config) -> None:
+    client, machines = there(config), boto3.client("stepfunctions")
+    deploy(client)
+    with Stubber(machines) as stub:
+        arn = f"arn:aws:states:us-east-1:{PROD}:stateMachine:promotion-inference-prod"
+        about = {"name": "promotion-inference-prod", "definition": "{}", "roleArn": arn, "type": "STANDARD"}
+        answer = {"stateMachineArn": arn, "status": "DELETING", "creationDate": 0, **about}
+        stub.add_response("describe_state_machine", answer, {"stateMachineArn": arn})
+        clients = lambda service: machines if service == "stepfunctions" else client(service)  # noqa: E731
+        found = looked(config, lambda environment: clients)["prod: machine"]
+    assert (found.state, found.found) == ("fail", "promotion-inference-prod is DELETING.")
 
 
 def denied(*_: Any) -> Any:
