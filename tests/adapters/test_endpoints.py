@@ -333,3 +333,24 @@ def test_tags_say_what_serves_and_by_whose_approval(made: Installation) -> None:
     assert tags[endpoint_plan.TAG_VERSION] == "1"
     assert tags[endpoint_plan.TAG_SEQUENCE] == str(state.live_sequence)
     assert tags[endpoint_plan.TAG_APPROVAL] == state.approval_id
+
+
+def test_an_endpoint_whose_configuration_is_gone_serves_an_unknown_version(made: Installation) -> None:
+    made.serve(1)
+    found = made.endpoints.find(NAME)
+    assert found is not None
+    assert found.version == 1
+    made.sagemaker.delete_endpoint_config(EndpointConfigName=found.config_name)
+    found = made.endpoints.find(NAME)
+    assert found is not None
+    assert found.version is None
+
+
+def test_a_model_that_somebody_deleted_already_is_tidied_away(made: Installation) -> None:
+    made.serve(1)
+    made.sagemaker.delete_model(ModelName=made.models()[0])
+    made.promote(2)
+    made.step()
+    made.ends_well()
+    assert made.step() == "settled"
+    assert made.configs() == made.models() == [made.described["EndpointConfigName"]]

@@ -356,3 +356,11 @@ def test_a_prepared_run_keeps_to_the_approved_files_whatever_is_put_there_later(
     # A later run finds that what is there now is not what was approved.
     with pytest.raises(IntegrityError, match=r"weights/a\.bin: changed"):
         prepare_inference.handler(event, None)
+
+
+def test_a_folder_that_this_services_image_cannot_load_is_refused_at_registration(s3: Any) -> None:
+    put(s3, {"readme.md": b"x"})
+    given = Container(image=OURS, model_data_url=f"s3://{MODELS}/{FOLDER}")
+    with pytest.raises(Invalid, match="the inference image can't load it: "):
+        hash_container(s3, given, own_image=OURS)
+    assert hash_container(s3, given, own_image=THEIRS).files == 1

@@ -210,3 +210,34 @@ def test_a_history_that_counts_a_million_million_pages_is_not_read_page_by_page(
     fake.measure(6, "dev", run="next")
     assert fake.project() == []
     assert fake.ssm.values[f"{VERSIONS}/1"] == damaged
+
+
+def test_a_deleted_parameter_is_not_begun_anew_without_its_history() -> None:
+    """Version 2 changes the status of version 1, whose parameter somebody deleted."""
+    fake = climbed(1, CONFIG)
+    first = f"{VERSIONS}/1"
+    del fake.ssm.values[first]
+    fake.promote(2)
+    assert fake.project() == []
+    assert first not in fake.ssm.values
+    [found] = fake.verify()
+    assert found.difference.line.startswith(f"parameter {first}: expected v1 with")
+    assert found.repair is not None
+    found.repair()
+    whole(fake)
+
+
+def test_a_kept_version_whose_older_entries_are_archived_is_repaired() -> None:
+    fake = climbed(2)
+    for _ in range(40):
+        fake.roll_back("dev", to=1)
+        fake.roll_back("dev", to=2)
+    assert fake.project() == []
+    text = fake.ssm.values[f"{VERSIONS}/2"]
+    assert json.loads(text)[FIELD]
+    fake.ssm.values[f"{VERSIONS}/2"] = "[" * 4000
+    [found] = fake.verify()
+    assert found.repair is not None
+    found.repair()
+    whole(fake)
+    assert json.loads(fake.ssm.values[f"{VERSIONS}/2"])[FIELD]

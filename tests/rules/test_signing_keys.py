@@ -14,9 +14,12 @@ from promotion.config.loading import parse
 from promotion.config.signing_settings import Signing
 from promotion.domain.canonical_json import canonical
 from promotion.errors import Invalid
+from promotion.ledger.append import Context
 from promotion.ledger.events import StoredEvent, chained, head_after, key_change_bytes, signed
 from promotion.ledger.payloads import SigningKeyChanged
-from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, FakeService
+from promotion.ledger.verify import Verifier
+from promotion.workflows import decisions
+from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, FakeService, a_package, a_registration
 from tests.memory import LocalSigner
 
 PEM = LocalSigner().public_key
@@ -190,3 +193,21 @@ def test_a_file_that_is_no_public_key_is_refused(tmp_path: Path, content: bytes 
         place.write_bytes(content)
     with pytest.raises(Invalid, match=said):
         public_keys(str(place))
+
+
+def test_an_installation_without_former_keys_signs_with_its_own_and_trusts_no_other(fake: FakeService) -> None:
+    """As `promotion verify` runs where the configuration names no former key."""
+    fake.another_key()
+    context = Context(
+        ledger=fake.ledger, config=fake.config, now=fake.now, sign=fake.signer.sign, key_id=fake.signer.key_id
+    )
+    decisions.register(a_package(2), a_registration(), context=context)
+    [change] = changes(fake)
+    assert set(change.signatures) == {fake.signer.key_id}
+    given = fake.verifier
+    verifier = Verifier(
+        ledger=given.ledger, packages=given.packages, store=given.store, holds=given.holds, prefix=PREFIX,
+        key_id=given.key_id,
+    )  # fmt: skip
+    first, *_ = verifier.group(GROUP, parameters={})
+    assert first.difference.line == f"ledger {GROUP} event 3: expected a signature of the signing key, found another's"
