@@ -287,7 +287,7 @@ def test_a_package_without_a_container_is_recorded_with_its_problem(specificatio
 def test_a_package_made_anew_is_none_of_the_ledgers(stub: Stubber, fake: FakeService) -> None:
     fake.register(1, created_at=fake.now)
     state = fake.view().version(1)
-    target = RegistryTarget(lambda identity: stub.client, ORDER)
+    target = RegistryTarget(lambda identity: as_client(stub.client), ORDER)
     expect(stub, fake, 1, {"ModelApprovalStatus": names.PENDING}, {})
     assert (target.found(state) or {})["ModelApprovalStatus"] == names.PENDING
     expect(stub, fake, 1, {"CreationTime": fake.now + timedelta(hours=1)}, {})
