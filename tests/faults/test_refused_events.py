@@ -13,7 +13,7 @@ import time_machine
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto.sagemaker.models import sagemaker_backends
 
-from promotion.errors import Invalid
+from promotion.errors import IntegrityError, Invalid
 from tests.fakes import ANN, GROUP
 from tests.faults.people import confirmed_as
 from tests.faults.resources import client, function
@@ -237,3 +237,41 @@ def test_operators_who_cant_be_told_hold_no_group_back(service: Simulation) -> N
     with service.without_faults():
         assert boto3.client("ssm").get_parameters_by_path(Path="/promotion", Recursive=True)["Parameters"]
     assert service.differences() == []
+
+
+def damage(group: str) -> None:
+    """Write what is no state over a group's head and states, so that they can't be folded anew either."""
+    table = boto3.resource("dynamodb").Table("ledger")
+    for key in ("HEAD", "ENV#dev"):
+        item = table.get_item(Key={"pk": f"GROUP#{group}", "sk": key})["Item"]
+        table.put_item(Item={**item, "state": "{"})
+
+
+def test_a_group_whose_states_are_damaged_stops_no_other(service: Simulation) -> None:
+    with service.without_faults():
+        client("sagemaker").create_model_package_group(ModelPackageGroupName="broken")
+    for group in ("broken", GROUP):
+        service.register(group=group)
+        service.settle()
+    service.promote(1, "dev")
+    with service.without_faults():
+        damage("broken")
+    assert f"/models/{GROUP}" in service.open("/")
+    assert function("schedule_runs")({}, None) == {"runs": 1}
+    service.register()
+    service.settle()
+    assert service.story()[-1] == ("Approval Requested", 2, "dev")
+    later, refused = BEGINNING + timedelta(days=4), "broken: its states can't be read"
+    with time_machine.travel(later, tick=True), pytest.raises(IntegrityError, match=refused):
+        function("sweep")({}, None)
+    assert ("Request Expired", 2, "dev") in service.story()
+
+
+def test_a_registration_that_cant_even_be_delayed_is_not_lost(service: Simulation) -> None:
+    service.fails_if = lambda call, given: call in ("sagemaker:DescribeModelPackage", "sqs:ChangeMessageVisibility")
+    service.register()
+    service.settle()
+    assert (service.story(), len(service.undelivered)) == ([], 1)
+    service.fails_if = None
+    service.redrive()
+    assert service.story()[-1] == ("Approval Requested", 1, "dev")
