@@ -164,17 +164,15 @@ def throttled(call: str, given: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("fails", [unreachable, throttled])
-@pytest.mark.parametrize("path", ["/", f"/models/{GROUP}", f"/models/{GROUP}/versions/1", "request"])
-def test_pages_open_without_the_projections(
-    service: Simulation, fails: Callable[[str, dict[str, Any]], bool], path: str
-) -> None:
+def test_pages_open_without_the_projections(service: Simulation, fails: Callable[[str, dict[str, Any]], bool]) -> None:
     service.register()
     service.settle()
     service.promote(1, "dev")
     service.fails_if = fails
-    page = service.look(1, "dev") if path == "request" else service.open(path)
-    assert "· Model promotion</title>" in page
-    assert f"/models/{GROUP}" in page
+    pages = [service.open(path) for path in ("/", f"/models/{GROUP}", f"/models/{GROUP}/versions/1")]
+    for page in (*pages, service.look(1, "dev")):
+        assert "· Model promotion</title>" in page
+        assert f"/models/{GROUP}" in page
 
 
 def test_a_wake_up_that_the_queue_refuses_comes_again(service: Simulation) -> None:
