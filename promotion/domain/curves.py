@@ -26,7 +26,7 @@ class Confusion(Struct, frozen=True, kw_only=True):
     left_out: int = 0
 
 
-def read_confusion(document: object) -> Confusion | None:
+def read_confusion(document: Mapping[str, object]) -> Confusion | None:
     """Read a confusion matrix: SageMaker's (`confusion_matrix`, by true and then by given class) or this service's own.
 
     SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
@@ -38,7 +38,7 @@ def read_confusion(document: object) -> Confusion | None:
         places = {label: place for place, label in enumerate(labels)}
         rows = {str(name): row for name, row in found.items()}
         return _confusion(labels, [_cells(rows.get(label), places) for label in labels])
-    own = document.get("confusion") if isinstance(document, Mapping) else None
+    own = document.get("confusion")
     if not isinstance(own, Mapping):
         return None
     given, counts = _list(own.get("labels")), [_list(row) for row in _list(own.get("counts"))]
@@ -47,7 +47,7 @@ def read_confusion(document: object) -> Confusion | None:
     return _confusion([str(label) for label in given], [dict(enumerate(map(_count, row))) for row in counts])
 
 
-def read_roc(document: object) -> tuple[tuple[float, float], ...]:
+def read_roc(document: Mapping[str, object]) -> tuple[tuple[float, float], ...]:
     """Read an ROC curve as (false positive rate, true positive rate), thinned; empty if there is no readable one."""
     found = _part(document, _ROC)
     if not isinstance(found, Mapping):
@@ -69,10 +69,8 @@ def area(points: Sequence[tuple[float, float]]) -> float:
     return sum((right[0] - left[0]) * (right[1] + left[1]) / 2 for left, right in pairwise(points))
 
 
-def _part(document: object, name: str) -> object:
+def _part(document: Mapping[str, object], name: str) -> object:
     """Return a part of the document, at its top level or in one of its `*_metrics`."""
-    if not isinstance(document, Mapping):
-        return None
     if name in document:
         return document[name]
     groups = [part for key, part in document.items() if str(key).endswith("_metrics") and isinstance(part, Mapping)]

@@ -43,10 +43,8 @@ def name_in(metrics: Mapping[str, Metric], name: str) -> str:
     return f"eval_{name}" if name not in metrics and f"eval_{name}" in metrics else name
 
 
-def unread(document: object) -> str:
+def unread(document: Mapping[str, object]) -> str:
     """Name a value that looks like a metric but is not a number, such as `"71 %"`; empty if all metrics could be read."""
-    if not isinstance(document, Mapping):
-        return ""
     found: dict[str, str] = {}
     for name, value in _entries(document):
         text = value.get("value") if isinstance(value, Mapping) else value

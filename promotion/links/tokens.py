@@ -168,8 +168,6 @@ class Keyring:
                 return self._serializer(purpose).loads(value)
             except BadSignature:
                 continue
-            except BadData:
-                return None
         return None
 
     def _tries(self) -> Iterator[None]:

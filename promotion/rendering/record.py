@@ -8,7 +8,7 @@ from promotion.domain.gate_sentences import gate_name, gate_why
 from promotion.domain.model import Request
 from promotion.domain.people import Authentication
 from promotion.domain.request_ids import parse_request_id
-from promotion.errors import IntegrityError, Invalid
+from promotion.errors import Invalid
 from promotion.formatting import iso, listed
 from promotion.ledger import decision_export
 from promotion.ledger.decision_export import Bundle
@@ -62,7 +62,7 @@ def _document(found: Bundle) -> dict[str, object]:
     return {
         "request_id": found.request_id,
         **_request(request),
-        "decisions": [_decision(event) for event in own if isinstance(event.payload, DecisionRecorded)],
+        "decisions": [_decision(event, event.payload) for event in own if isinstance(event.payload, DecisionRecorded)],
         "arn": package.arn,
         "requester": package.requester.actor.label if package.requester else "unknown",
         "containers": package.containers,
@@ -90,10 +90,7 @@ def _request(request: Request) -> dict[str, object]:
     }
 
 
-def _decision(event: Event) -> dict[str, object]:
-    decided = event.payload
-    if not isinstance(decided, DecisionRecorded):
-        raise IntegrityError(f"event {event.sequence} of {event.group} is no decision.")
+def _decision(event: Event, decided: DecisionRecorded) -> dict[str, object]:
     signed, actor = decided.signature, event.actor
     return {
         "environment": event.environment,

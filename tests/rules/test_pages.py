@@ -15,8 +15,9 @@ from promotion.config.settings import FreezeWindow
 from promotion.domain import policy
 from promotion.domain.model import EnvironmentState
 from promotion.domain.people import Person
+from promotion.domain.policy import may_ask_again
 from promotion.formatting import ago, moment
-from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
+from promotion.rendering.documents.approval_request import FOLLOWED_FOR
 from promotion.workflows import decisions
 from tests.rules import scenarios, snapshots
 from tests.rules.markup import Document

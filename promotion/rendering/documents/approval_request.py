@@ -12,7 +12,7 @@ from promotion import names
 from promotion.domain import own_models, policy, signing
 from promotion.domain.model import EnvironmentState, Evidence, VersionState
 from promotion.domain.people import Person
-from promotion.domain.policy import Judgement, Situation
+from promotion.domain.policy import Situation
 from promotion.formatting import iso, one_line, readable
 from promotion.ledger.events import RefusedMail
 from promotion.links.urls import Links
@@ -51,7 +51,7 @@ LONGEST_REASON = 2000
 
 def request_document(
     situation: Situation,
-    person: Person | None,
+    person: Person,
     *,
     csrf: str,
     links: Links,
@@ -70,9 +70,9 @@ def request_document(
     s, request, package = situation, situation.request, situation.version.package
     config, name = s.config, request.environment
     state, helps = _state(s), policy.asking_again_helps(s)
-    may = _may(person, names.APPROVED, s)
-    may_reject = _may(person, names.REJECTED, s)
-    glass = person is not None and policy.may_decide(person, names.APPROVED, s, breaking_glass=True).breaks_glass
+    may = policy.may_decide(person, names.APPROVED, s)
+    may_reject = policy.may_decide(person, names.REJECTED, s)
+    glass = policy.may_decide(person, names.APPROVED, s, breaking_glass=True).breaks_glass
     serving = live.version if live is not None else None
     # A version that is live itself is compared with nothing.
     live = live if serving != request.version else None
@@ -93,9 +93,9 @@ def request_document(
         "why_not": may.why_not,
         "why_code": may.code,
         "who_may": may.who_may,
-        "may_ask_again": may_ask_again(person, s).may,
-        "may_withdraw": person is not None and own_models.may_withdraw(person, s).may,
-        "reads_all": person is None or policy.may_read(person, config),
+        "may_ask_again": policy.may_ask_again(person, s).may,
+        "may_withdraw": own_models.may_withdraw(person, s).may,
+        "reads_all": policy.may_read(person, config),
         "csrf": csrf,
         "model_package_group": request.group,
         "model_package_version": request.version,
@@ -195,19 +195,6 @@ def is_followed(s: Situation, applied: Mapping[str, int] | None, *, within: time
     return not (done[names.REGISTRY] and done[names.PARAMETERS])
 
 
-def may_ask_again(person: Person | None, s: Situation) -> Judgement:
-    """Return True if the reader may ask again after a rejection or an expiry."""
-    return policy.may_ask_again(person, s) if person is not None else _signed_out()
-
-
-def _may(person: Person | None, verdict: names.Verdict, s: Situation) -> Judgement:
-    return policy.may_decide(person, verdict, s) if person is not None else _signed_out()
-
-
-def _signed_out() -> Judgement:
-    return Judgement(may=False, kind="policy", code="signed_out", why_not="You are not signed in.", who_may="")
-
-
 def _admitted_on(live: VersionState | None, environment: str) -> Evidence | None:
     """Return the evidence on which the live version was admitted."""
     request = live.requests.get(environment) if live else None
@@ -274,9 +261,9 @@ def _applied(s: Situation, applied: Mapping[str, int] | None) -> dict[str, bool]
     return {target: applied.get(target, 0) >= sequence for target in names.TARGETS}
 
 
-def _signature(person: Person | None, s: Situation) -> dict[str, str] | None:
+def _signature(person: Person, s: Situation) -> dict[str, str] | None:
     """Return the statement to sign, if decisions are signatures in this environment."""
-    if not s.rules.signature or person is None:
+    if not s.rules.signature:
         return None
     about = (s.request.group, s.request.version, s.request.environment)
     return {

@@ -187,7 +187,7 @@ def outcome(
 
 def yours(
     request: Request,
-    person: Person | None,
+    person: Person,
     environment: EnvironmentState,
     config: Config,
     requester: str,
@@ -195,7 +195,7 @@ def yours(
     written: bool,
 ) -> dict[str, str] | None:
     """Return the reader's own decision on a request, and its effect; None if they did not vote."""
-    vote = next((vote for vote in request.votes if person is not None and vote.actor.subject == person.subject), None)
+    vote = next((vote for vote in request.votes if vote.actor.subject == person.subject), None)
     if vote is None:
         return None
     if vote.verdict == names.REJECTED:
