@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from inference.batch.hash_command import planned
 from lambdas.handlers import prepare_inference
@@ -25,7 +26,7 @@ from promotion.domain.model import Container
 from promotion.domain.sagemaker_model import model_request
 from promotion.errors import IntegrityError, Invalid
 from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
-from tests.fakes import GROUP, PREFIX, FakeService
+from tests.fakes import GROUP, PREFIX, FakeService, raises
 
 EVIDENCE, PLAIN = "evidence", "plain"
 FOLDER = f"{GROUP}/7/"
@@ -324,6 +325,29 @@ def test_without_the_list_the_newest_files_are_still_compared(fake: FakeService,
         resolved(fake, s3, by_version=True)
     put(s3, {"weights/a.bin": b"others"})
     with pytest.raises(IntegrityError, match="not those that were approved"):
+        resolved(fake, s3)
+
+
+@pytest.mark.parametrize("place", ["parameter", "bucket"])
+def test_a_reader_who_may_not_see_the_list_compares_the_newest_files(
+    fake: FakeService, s3: Any, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    client, name = (fake.ssm, "get_parameter") if place == "parameter" else (s3, "get_object")
+    allowed = getattr(client, name)
+
+    def denied(**given: Any) -> Any:
+        if {names.service_parameter(PREFIX), EVIDENCE} & {*given.values()}:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, name)
+        return allowed(**given)
+
+    monkeypatch.setattr(client, name, denied)
+    assert resolved(fake, s3).containers[0].objects is None
+    put(s3, {"weights/a.bin": b"others"})
+    with pytest.raises(IntegrityError, match="not those that were approved"):
+        resolved(fake, s3)
+    gone = ClientError({"Error": {"Code": "NoSuchBucket", "Message": "no bucket"}}, "ListObjectsV2")
+    monkeypatch.setattr(s3, "get_paginator", raises(gone))
+    with pytest.raises(IntegrityError, match="the approved files are gone"):
         resolved(fake, s3)
 
 

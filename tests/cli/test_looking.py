@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from promotion.aws.messages import channels as aws_channels
 from promotion.cli import reading, service
 from promotion.cli.tables import table
 from promotion.client import resolve as client
-from promotion.client.place import installation
+from promotion.client.place import check_environment, installation
 from promotion.config.loading import Config
 from promotion.config.settings import Channel
 from promotion.domain.model import Evidence, Metric
@@ -295,6 +296,33 @@ def test_in_an_environments_own_account_nothing_approved_is_told_from_a_misspelt
     assert cli.main(["resolve", "news", "prod"]) == cli.NOTHING_APPROVED
     assert cli.main(["resolve", "news", "prd"]) == cli.TROUBLE
     assert "no service is deployed in account 123456789012, us-east-1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        ("AccessDeniedException", nullcontext()),
+        ("ParameterNotFound", pytest.raises(Invalid, match="no service is deployed in account 123456789012")),
+    ],
+)
+def test_a_pipeline_that_may_not_read_whose_account_it_is_in_is_not_told_that_a_service_is_missing(
+    code: str, outcome: AbstractContextManager[object]
+) -> None:
+    ssm = boto3.client("ssm")
+
+    class Ssm:
+        """Has no service, and answers about the environment with this error."""
+
+        exceptions, meta = ssm.exceptions, ssm.meta
+
+        def get_parameter(self, *, Name: str) -> Any:  # noqa: N803
+            error = code if Name == names.environment_parameter("/promotion", "prod") else "ParameterNotFound"
+            made = ssm.exceptions.ParameterNotFound if error == "ParameterNotFound" else ClientError
+            raise made({"Error": {"Code": error, "Message": "no"}}, "GetParameter")
+
+    with outcome:
+        check_environment(as_client(Ssm()), boto3.client("sts"), "/promotion", "prod")
 
 
 @pytest.mark.usefixtures("deployed")

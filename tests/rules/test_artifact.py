@@ -10,14 +10,16 @@ import random
 import tarfile
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from promotion.client import archive
+from promotion.client import archive, folder_artifact
 from promotion.client.artifact import HashedArtifact, Manifest, Member, hash_artifact, manifest_of_folder, split_uri
 from promotion.errors import Invalid
+from tests.fakes import as_client
 
 FILES = {"config.json": b"{}", "model.safetensors": b"\x00" * 3000, "sub/tokenizer.json": '{"ä": 1}'.encode()}
 
@@ -84,6 +86,17 @@ def test_members_that_do_not_compress_are_hashed_whole() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"), [("MOST_OBJECTS", "more than 1 objects"), ("LARGEST_UNPACKED_BYTES", "more than 1 bytes")]
+)
+def test_a_folder_beyond_a_limit_is_refused(monkeypatch: pytest.MonkeyPatch, limit: str, said: str) -> None:
+    listed = [{"Contents": [{"Key": f"m/{name}", "Size": 1, "ETag": "e"} for name in "ab"]}]
+    s3 = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: listed))
+    monkeypatch.setattr(folder_artifact, limit, 1)
+    with pytest.raises(Invalid, match=said):
+        folder_artifact.list_folder(as_client(s3), "s3://models/m/")
+
+
 def test_the_manifest_digest_is_over_canonical_json() -> None:
     manifest = Manifest((Member("a", 1, "x"), Member("b", link="a")))
     assert manifest.canonical() == b'[{"path":"a","sha256":"x","size":1},{"link":"a","path":"b"}]'
@@ -114,23 +127,26 @@ def test_an_archive_cut_within_its_members_is_refused(cut: int) -> None:
         hashed(data[:cut])
 
 
-@pytest.mark.parametrize("cut", [300, 600, 1_600])
-def test_a_tar_archive_cut_before_it_was_compressed_is_refused(cut: int) -> None:
-    with pytest.raises(Invalid, match="the archive is damaged"):
+@pytest.mark.parametrize(
+    ("cut", "said"), [(300, "without an end marker"), (600, "within a member"), (1_600, "within a member")]
+)
+def test_a_tar_archive_cut_before_it_was_compressed_is_refused(cut: int, said: str) -> None:
+    with pytest.raises(Invalid, match=f"the archive is damaged and can't be read to its end: it ends {said}"):
         hashed(gzip.compress(tar(FILES, "w")[:cut]))
 
 
-def test_a_stream_whose_last_bytes_come_late_is_read_to_its_end() -> None:
-    data = tar(FILES)
+class Trickle(io.BytesIO):
+    """After its beginning, a stream that comes byte by byte."""
 
-    class Slow(io.BytesIO):
-        """Returns the last byte alone, as a network may."""
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(1 if self.tell() else 300)
 
-        def read(self, size: int | None = -1) -> bytes:
-            left = len(data) - self.tell()
-            return super().read(left - 1 if left > 1 else 1)
 
-    assert hash_artifact(Slow(data)).sha256 == hashlib.sha256(data).hexdigest()
+def test_an_archive_that_comes_byte_by_byte_is_the_same() -> None:
+    plain = tar({f"{'x' * 200}/{'y' * 200}/{name}": content for name, content in FILES.items()}, "w")
+    parts = [gzip.compress(part, compresslevel=0, mtime=0) for part in (plain[:5_000], plain[5_000:])]
+    data = b"".join(parts)
+    assert hash_artifact(Trickle(data)) == hash_artifact(io.BytesIO(data))
 
 
 def test_a_flipped_byte_in_an_archive_is_refused_or_changes_its_hash() -> None:
