@@ -22,7 +22,7 @@ def installation(ssm: SSMClient, sts: STSClient, prefix: str) -> dict[str, Any]:
     """Return the stack's description of itself.
 
     Raises:
-        Invalid: there is no service under this prefix, in this account and region.
+        Invalid: there is no service under this prefix, in this account and region, or its parameter was overwritten.
     """
     name = names.service_parameter(prefix)
     try:
@@ -32,6 +32,8 @@ def installation(ssm: SSMClient, sts: STSClient, prefix: str) -> dict[str, Any]:
             name,
             f"no service is deployed in {place(ssm, sts)}; is {names.PREFIX}, the account or the region another?",
         ) from None
+    except (ValueError, TypeError):
+        raise Invalid(name, "this is not what the stack wrote; deploy it again.") from None
 
 
 def place(ssm: SSMClient, sts: STSClient) -> str:

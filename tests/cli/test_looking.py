@@ -287,6 +287,15 @@ def test_the_account_is_left_out_where_it_can_not_be_asked_for() -> None:
 
 
 @pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize("value", ["[", "[1]", "null"])
+def test_a_stacks_parameter_that_was_overwritten_is_named(value: str) -> None:
+    ssm = boto3.client("ssm")
+    ssm.put_parameter(Name="/promotion/_service", Value=value, Type="String", Overwrite=True)
+    with pytest.raises(Invalid, match=r"^/promotion/_service: this is not what the stack wrote; deploy it again\.$"):
+        installation(ssm, boto3.client("sts"), "/promotion")
+
+
+@pytest.mark.usefixtures("deployed")
 def test_in_an_environments_own_account_nothing_approved_is_told_from_a_misspelt_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
