@@ -169,13 +169,15 @@ def _service(account: Account) -> tuple[dict[str, Any] | None, list[Finding]]:
     name, ssm = names.service_parameter(account.prefix), account.client("ssm")
     try:
         found = dict(json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"]))
+        return found, [ok("service", f"deployed in {found['region']}, known by {name}.")]
     except ssm.exceptions.ParameterNotFound:
         return None, [not_checked("service", f"nothing is deployed here yet: there is no {name}.", "make deploy")]
     except (ClientError, BotoCoreError) as error:
         return None, [
             not_checked("service", f"{name} can't be read: {type(error).__name__}.", "Run it as somebody who may.")
         ]
-    return found, [ok("service", f"deployed in {found['region']}, known by {name}.")]
+    except (ValueError, TypeError, KeyError):
+        return None, [fail("service", f"{name} is not what the stack wrote.", "Deploy again.")]
 
 
 def _public_key(account: Account) -> Iterator[Finding]:

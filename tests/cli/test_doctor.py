@@ -121,6 +121,15 @@ def test_a_service_that_may_not_be_read_is_not_said_to_be_missing(
     assert found["service"]["found"] == "/promotion/_service can't be read: AccessDeniedException."
 
 
+@pytest.mark.parametrize("value", ["[", "null", "{}"])
+def test_a_services_parameter_that_was_overwritten_is_a_failure(
+    aws: Aws, at_hand: Path, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    aws.ssm.put_parameter(Name="/promotion/_service", Value=value, Type="String", Overwrite=True)
+    assert main(["doctor"]) == 1
+    assert "/promotion/_service is not what the stack wrote. Deploy again." in capsys.readouterr().out
+
+
 def test_a_sign_in_is_made_with_the_address_that_was_named(
     aws: Aws, at_hand: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
