@@ -80,15 +80,13 @@ def test_an_event_that_no_process_answers_fails(function: Function, event: str, 
 
 
 def test_a_process_that_is_killed_as_it_answers_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
-    api = RuntimeApi()
+    before, api = {*threading.enumerate()}, RuntimeApi()
     host, port = api.address.split(":")
     with socket.create_connection((host, int(port)), timeout=60) as process:
         process.sendall(b"POST /x/response HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
         assert process.recv(12) == b"HTTP/1.1 100"
         process.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes by a reset
-    until(
-        "the end of the connection", lambda: not any("process_request" in each.name for each in threading.enumerate())
-    )
+    until("its end", lambda: not any("process_request" in new.name for new in {*threading.enumerate()} - before))
     api.close()
     assert capfd.readouterr().err == ""
 
