@@ -39,7 +39,8 @@ def roll_back(
             raise NotApproved(f"{group} has no good version to go back to in {name}.")
         if target == environment.live:
             raise Refused(f"Version {target} is already live in {name}.", code="already_live")
-        if target not in environment.former:
+        state = view.find_version(target)
+        if state is None or state.revoked or target not in environment.former:
             raise Refused(f"Version {target} was never live in {name}, or was revoked.", code="never_live")
         rolled_back = happened(
             payloads.ModelRolledBack(
