@@ -285,7 +285,9 @@ def _written(groups: list[str]) -> Mapping[str, int]:
 
 def _refused_mail(group: str) -> list[RefusedMail]:
     """Return the mail about a group that SES refuses; empty if it can't be read."""
-    return _without(lambda: RefusedMails(client("dynamodb"), variables().projections_table).read(group), [], "mail")
+    return _without(
+        lambda: RefusedMails(client("dynamodb"), variables().projections_table).read(group), [], "refused mail"
+    )
 
 
 def _differences() -> dict[str, OpenDifferences]:
