@@ -28,6 +28,15 @@ def package(version: int = 1) -> Any:
     return packages[f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{GROUP}/{version}"]
 
 
+def register_beside_broken(service: Simulation) -> None:
+    """Register version 1 of the group, and of another one that a test will break."""
+    with service.without_faults():
+        client("sagemaker").create_model_package_group(ModelPackageGroupName="broken")
+    for group in ("broken", GROUP):
+        service.register(group=group)
+    service.settle()
+
+
 def tell(module: str, detail: object, **more: object) -> Any:
     """Deliver one event to a function."""
     event = {"id": "made-up", "detail": detail, **more}
@@ -192,11 +201,7 @@ def test_a_wake_up_that_the_queue_refuses_comes_again(service: Simulation) -> No
 
 
 def test_a_sweep_goes_on_after_a_group_that_fails(service: Simulation) -> None:
-    with service.without_faults():
-        client("sagemaker").create_model_package_group(ModelPackageGroupName="broken")
-    service.register(group="broken")
-    service.register()
-    service.settle()
+    register_beside_broken(service)
     with service.without_faults():
         client("sagemaker").delete_model_package(ModelPackageName=ARN)
 
@@ -210,11 +215,7 @@ def test_a_sweep_goes_on_after_a_group_that_fails(service: Simulation) -> None:
 
 
 def test_a_group_that_cant_be_anchored_keeps_no_other_from_it(service: Simulation) -> None:
-    with service.without_faults():
-        client("sagemaker").create_model_package_group(ModelPackageGroupName="broken")
-    for group in ("broken", GROUP):
-        service.register(group=group)
-    service.settle()
+    register_beside_broken(service)
     service.fails_if = lambda call, given: call == "s3:PutObject" and given["Key"].startswith("heads/broken")
     answer = function("verify")({}, None)
     assert (answer["groups"], answer["differences"], answer["anchored"]) == (2, 0, 1)
@@ -246,11 +247,7 @@ def damage(group: str) -> None:
 
 
 def test_a_group_whose_states_are_damaged_stops_no_other(service: Simulation) -> None:
-    with service.without_faults():
-        client("sagemaker").create_model_package_group(ModelPackageGroupName="broken")
-    for group in ("broken", GROUP):
-        service.register(group=group)
-        service.settle()
+    register_beside_broken(service)
     service.promote(1, "dev")
     with service.without_faults():
         damage("broken")
