@@ -1,4 +1,4 @@
-"""Several accounts: subnets and keys of each."""
+"""Several accounts: subnets, keys and roles of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.infra.accounts import ACCOUNTS, CONFIG, SERVICE, lets_in, named, role
+from infra.accounts import CrossAccount
+from promotion.config import loading
+from tests.infra.accounts import ACCOUNTS, CONFIG, OTHERS, SERVICE, lets_in, named, role
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import Template, actions, run_app
 
@@ -73,3 +75,37 @@ def test_owners_of_keys_are_told_who_encrypts_from_elsewhere(networks: Path) -> 
     runs_there = uat.statements(named(uat, "promotion-uat-execution"))
     assert allowed(runs_there, "kms:GenerateDataKey", OWN)
     assert not allowed(runs_there, "kms:GenerateDataKey", KEY)
+
+
+def told_owners(more: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the statements for other owners' policies, with more settings."""
+    return CrossAccount(loading.parse(CONFIG.read_text(encoding="utf-8") + more), "/promotion").owners_statements()
+
+
+def test_owners_let_in_an_environments_own_execution_role_instead_of_ours() -> None:
+    own, ours = role(ACCOUNTS["prod"], "data-science"), role(ACCOUNTS["prod"], "promotion-prod-execution")
+    found = told_owners(f'[advanced.environments.prod]\nexecution_role = "{own}"\n')
+    for name, action in (
+        ("bucket-promotion-models", "s3:GetObject"),
+        ("key-of-artifacts", "kms:DescribeKey"),
+        ("repository-of-images", "ecr:BatchGetImage"),
+    ):
+        context = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+        resource = "arn:aws:s3:::promotion-models/v3/model.tar.gz" if action.startswith("s3") else "*"
+        assert lets_in(found[name], own, action, resource, context), name
+        assert not lets_in(found[name], ours, action, resource, context), name
+
+
+@pytest.mark.parametrize("account", [OTHERS, ACCOUNTS["uat"]])
+def test_owners_of_a_key_of_outputs_let_the_service_show_them_from_s3_alone(account: str) -> None:
+    key = OWN.replace(ACCOUNTS["uat"], account)
+    found = told_owners(f'[advanced.environments.uat]\noutput_key = "{key}"\n')
+    statements = found[f"key-{key.rpartition('/')[2]}"]
+    via = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+    for function in ("web", "on-inference-completed", "on-projection-due"):
+        assert lets_in(statements, role(SERVICE, f"promotion-{function}"), "kms:Decrypt", "*", via), function
+        assert not lets_in(statements, role(SERVICE, f"promotion-{function}"), "kms:Decrypt", "*", {}), function
+    assert not lets_in(statements, role(SERVICE, "promotion-sign-in"), "kms:Decrypt", "*", via)
+    # In its own account, the policy of uat's role is enough to encrypt.
+    runs = role(ACCOUNTS["uat"], "promotion-uat-execution")
+    assert lets_in(statements, runs, "kms:GenerateDataKey", "*", {}) is (account == OTHERS)
