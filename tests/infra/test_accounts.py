@@ -14,6 +14,7 @@ from promotion import names
 from promotion.config import loading
 from promotion.errors import Invalid
 from tests.infra.accounts import ACCOUNTS, CONFIG, OTHERS, SERVICE, lets_in, named, role, trust
+from tests.infra.refused import refusal
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import ROOT, Template, actions, resources, run_app
 
@@ -374,6 +375,4 @@ def test_settings_that_cannot_span_accounts_are_refused(
     assert line in text
     # The bucket under [inference] is the last of its kind.
     wrong.write_text(text.replace(f"\n{line}", f"\n{replacement}", 1), encoding="utf-8")
-    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
-    assert finished.returncode != 0
-    assert complaint in finished.stderr
+    assert complaint in refusal(wrong)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.infra.refused import refusal
 from tests.infra.simulation import allowed
-from tests.infra.synthesized import Template, run_app, synthesize
+from tests.infra.synthesized import Template, synthesize
 
 CONFIG = Path(__file__).parent / "promotion.toml"
 KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -99,6 +100,4 @@ def test_another_region_than_the_one_deployed_into_is_refused(
     wrong = tmp_path / "promotion.toml"
     text = CONFIG.read_text(encoding="utf-8").partition("\n[advanced.inference]\n")[0]
     wrong.write_text(f"{text}\n[advanced.{section}]\n{setting}\n", encoding="utf-8")
-    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
-    assert finished.returncode != 0
-    assert f"promotion.toml advanced.{section}.{setting.partition(' ')[0]}: it" in finished.stderr
+    assert f"promotion.toml advanced.{section}.{setting.partition(' ')[0]}: it" in refusal(wrong)

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from infra.cdk_nag import plain
+from promotion import names
+from tests.infra.refused import refusal
 from tests.infra.synthesized import ROOT, Template, run_app, synthesize
 
 SNAPSHOT = Path(__file__).parent / "template.snapshot.txt"
@@ -123,19 +126,29 @@ def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, line: str, repla
     assert line in text
     wrong = tmp_path / "promotion.toml"
     wrong.write_text(text.replace(line, replacement, 1), encoding="utf-8")
-    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
-    assert finished.returncode != 0
-    assert complaint in finished.stderr
-    assert "Traceback" not in finished.stderr
-    assert not list(tmp_path.glob("out/*.template.json"))
+    assert complaint in refusal(wrong)
 
 
 @pytest.mark.parametrize("prefix", ["team a", "promotion", "/promotion/", "/team/*"])
-def test_a_prefix_that_is_none_is_refused(tmp_path: Path, prefix: str) -> None:
-    finished = run_app(CONFIG, tmp_path / "out", bundle="false", nag="false", prefix=prefix)
-    assert finished.returncode != 0
-    assert f"PROMOTION_PREFIX: {prefix!r} is no prefix" in finished.stderr
-    assert "Traceback" not in finished.stderr
+def test_a_prefix_that_is_none_is_refused(prefix: str) -> None:
+    assert refusal(CONFIG, prefix=prefix).startswith(f"{names.PREFIX}: {prefix!r} is no prefix")
+
+
+@pytest.mark.parametrize("prefix", ["/aws/promotion", "/ssm-promotion", "/AWS"])
+def test_a_prefix_that_parameter_store_keeps_for_itself_is_refused(prefix: str) -> None:
+    assert "keeps names that begin with aws or ssm for itself" in refusal(CONFIG, prefix=prefix)
+
+
+def test_a_refusal_is_printed_without_a_traceback_and_writes_no_template(tmp_path: Path) -> None:
+    finished = run_app(CONFIG, tmp_path / "out", bundle="false", nag="false", prefix="/team/*")
+    assert finished.returncode == 1
+    assert finished.stderr == refusal(CONFIG, prefix="/team/*") + "\n"
+    assert not list(tmp_path.glob("out/*.template.json"))
+
+
+def test_a_reference_that_has_no_text_matches_no_explained_wildcard() -> None:
+    with pytest.raises(ValueError, match="Fn::ImportValue"):
+        plain({"Fn::ImportValue": "arn:aws:s3:::*"})
 
 
 def lines(template: Template) -> list[str]:
