@@ -13,13 +13,22 @@ from typing import Any
 
 import boto3
 import pytest
+from aws_cdk import App, Environment
+from aws_cdk.aws_codebuild import CfnProject
+from aws_cdk.aws_ecr import CfnRepository
 
 from infra import image, start_build
+from infra.stack import PromotionStack
 from promotion import names
+from promotion.config import loading
+from tests.infra.accounts import ACCOUNTS, OTHERS, SERVICE, lets_in, role
+from tests.infra.accounts import CONFIG as ACCOUNTS_CONFIG
 from tests.infra.synthesized import ROOT, run_app
 from tests.infra.test_bundle import pinned
 
 CONFIG = Path(__file__).parent / "promotion.toml"
+PINNED_BASE = "public.ecr.aws/deep-learning-containers/base@sha256:" + "0" * 64
+PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
 
 
 @pytest.fixture(scope="module")
@@ -109,22 +118,52 @@ def test_the_build_is_on_the_bytes_that_it_found_and_says_which(tmp_path: Path) 
     assert "--build-arg BASE=base@sha256:def --label org.opencontainers.image.base.name=base@sha256:def" in asked[3]
 
 
-def test_a_base_of_ones_own_is_built_on_under_another_tag(resources: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    pinned_base = "public.ecr.aws/deep-learning-containers/base@sha256:" + "0" * 64
-    config = tmp_path / "promotion.toml"
-    own = f'[advanced.inference]\nbase_image = "{pinned_base}"'
-    config.write_text(CONFIG.read_text().replace("[advanced.inference]", own))
-    assert run_app(config, tmp_path / "out", nag="false").returncode == 0
-    other = json.loads((tmp_path / "out" / "promotion.template.json").read_text())
+@pytest.fixture(scope="module")
+def based(tmp_path_factory: pytest.TempPathFactory) -> PromotionStack:
+    """The service's stack beside environments in accounts of their own, with a base image of one's own."""
+    text = ACCOUNTS_CONFIG.read_text(encoding="utf-8")
+    settings = loading.parse(f'{text}\nbase_image = "{PINNED_BASE}"\n')
+    flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    return PromotionStack(
+        App(outdir=str(tmp_path_factory.mktemp("based")), context=flags),
+        "promotion",
+        settings=settings,
+        prefix="/promotion",
+        code=ROOT / "infra" / "unbundled",
+        image_root=ROOT,
+        env=Environment(account=SERVICE, region="us-east-1"),
+    )
 
-    def told(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        given = the(found, "AWS::CodeBuild::Project")["Environment"]["EnvironmentVariables"]
-        return {each["Name"]: each["Value"] for each in given}
 
-    assert told(resources)["BASE"] == image.default_base(ROOT)
-    assert told(other["Resources"])["BASE"] == pinned_base
-    assert told(other["Resources"])["IMAGE"] != told(resources)["IMAGE"]
-    assert "InferenceBaseImage" in other["Outputs"]
+def test_a_base_of_ones_own_is_built_on_under_another_tag(
+    resources: dict[str, dict[str, Any]], based: PromotionStack
+) -> None:
+    assert based.image is not None
+    project = based.image.node.find_child("Build")
+    assert isinstance(project, CfnProject)
+    own = {each["name"]: each["value"] for each in based.resolve(project.environment)["environmentVariables"]}
+    given = the(resources, "AWS::CodeBuild::Project")["Environment"]["EnvironmentVariables"]
+    usual = {each["Name"]: each["Value"] for each in given}
+    assert usual["BASE"] == image.default_base(ROOT)
+    assert own["BASE"] == PINNED_BASE
+    tags = [told["IMAGE"]["Fn::Join"][1][-1].rpartition(":")[2] for told in (own, usual)]
+    assert [len(tag) for tag in tags] == [16, 16]
+    assert tags[0] != tags[1]
+    assert based.node.try_find_child("InferenceBaseImage")
+
+
+def test_runs_in_other_accounts_pull_the_image_and_no_other_role_does(based: PromotionStack) -> None:
+    assert based.image is not None
+    repository = based.image.repository.node.default_child
+    assert isinstance(repository, CfnRepository)
+    statements = based.resolve(repository.repository_policy_text)["Statement"]
+    for environment, account in ACCOUNTS.items():
+        runs = role(account, f"promotion-{environment}-execution")
+        for action in PULL:
+            assert lets_in(statements, runs, action, "*", {}), (environment, action)
+        assert not lets_in(statements, runs, "ecr:PutImage", "*", {})
+        assert not lets_in(statements, role(account, "administrator"), PULL[0], "*", {})
+    assert not lets_in(statements, role(OTHERS, "promotion-prod-execution"), PULL[0], "*", {})
 
 
 class Answers:
@@ -145,7 +184,7 @@ class Answers:
 
         self._server = HTTPServer(("127.0.0.1", 0), Listener)
         self.url = f"http://127.0.0.1:{self._server.server_port}/answer"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         return self
 
@@ -277,3 +316,15 @@ def test_a_build_that_could_not_answer_is_answered_for(monkeypatch: pytest.Monke
         (answer,) = answers.got
     assert (answer["Status"], answer["StackId"], answer["LogicalResourceId"]) == ("FAILED", "stack", "Image")
     assert "TIMED_OUT" in answer["Reason"]
+
+
+def test_the_end_of_a_build_that_a_person_started_is_told_to_nobody() -> None:
+    variables = [{"name": "IMAGE", "value": "1.dkr.ecr/inference:1"}]
+    detail = {
+        "build-id": "build/1",
+        "build-status": "FAILED",
+        "additional-information": {"environment": {"environment-variables": variables}},
+    }
+    with Answers() as answers:
+        start_build.handler({"detail": detail}, None)
+        assert answers.got == []
