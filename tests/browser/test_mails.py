@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def shows(browser: Browser, drawn: Path) -> Iterator[Shows]:
         page.close()
 
 
+@functools.cache
 def written(name: str, drawn: Path) -> Message:
     begin, kind = LOOKS[name]
     scenario = begin()
