@@ -7,13 +7,17 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.security.attacked import Attacked
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,7 +47,25 @@ settings.load_profile("repeatable")
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 # Two workers share the files out in this order: what takes minutes begins first, so that neither waits for the other at the end.
-_LONG_FIRST = ("local", "faults", "infra", "inference", "browser", "security", "identity")
+_LONG_FIRST = ("local", "browser", "security", "faults", "infra", "inference", "identity")
+
+
+class _Files(LoadFileScheduling):  # type: ignore[misc]
+    """Hands out files; those that use the service under attack go to one worker, so that it is seeded once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "attacked" if _attacks(file) else file
+
+
+@functools.cache
+def _attacks(file: str) -> bool:
+    return "attacked: Attacked" in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return _Files(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
