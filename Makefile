@@ -20,10 +20,12 @@ TIMED := $(PYTHON) tools/timed.py
 # A file is one worker's: what its tests share is made once. The order of tests/conftest.py stays, the long files first.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy accept image bench bench-long faults lock sbom format clean
+.PHONY: help environment demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy accept image bench bench-long faults lock sbom format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+environment: $(VENV) $(NODE) $(CHROMIUM)  ## What the other targets install when it is missing
 
 demo: $(VENV) $(NODE)  ## The whole loop, unattended, on models trained on the spot
 	python -m local.demo
