@@ -23,6 +23,7 @@ OF_LIBRARIES = {
     "_model_mapping": "transformers has no public list of the models of an Auto class",
     "_flash_attention_forward": "the product calls it: docs/decisions/031-private-functions-of-libraries.md",
     "_schema": "torch tells an operator's arguments nowhere else",
+    "_split_scope": "pytest-xdist has no other way to say which files go to one worker",
     "_python_dispatch": "torch's way to see each operation",
     "_pytree": "torch's way to see each tensor in nested arguments",
     "_execute_function_with_config_scope": "ministack has no hook for a function's event",
