@@ -72,7 +72,6 @@ def install(lock: Path, into: Path, *, for_lambda: bool) -> None:
     Raises:
         subprocess.CalledProcessError: pip failed; it has printed the reason.
     """
-    into.parent.mkdir(parents=True, exist_ok=True)
     options = ["--only-binary=:all:", "--no-deps", "--no-compile", "--require-hashes"]
     if for_lambda:
         options += ["--python-version", PYTHON, "--implementation", "cp"]
@@ -84,8 +83,7 @@ def install(lock: Path, into: Path, *, for_lambda: bool) -> None:
         subprocess.run([*command, "--target", str(made), "--requirement", str(lock)], check=True)
         for rubbish in [*made.rglob("__pycache__"), made / "bin"]:
             shutil.rmtree(rubbish, ignore_errors=True)
-        if not into.exists():
-            made.rename(into)
+        made.rename(into)
 
 
 def _digest(files: list[Path]) -> str:

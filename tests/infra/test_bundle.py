@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,55 @@ def test_a_second_build_fetches_nothing(target: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(subprocess, "run", refuse)
     assert bundle.build(ROOT, CONFIG) == target
+
+
+def make_root(folder: Path) -> Path:
+    """Make a repository of one function, whose lock asks for nothing."""
+    (folder / "lambdas").mkdir(parents=True)
+    (folder / "promotion").mkdir()
+    (folder / "promotion" / "names.py").write_text("A = 0")
+    (folder / bundle.LOCK).write_text("")
+    (folder / "promotion.toml").write_text("")
+    return folder
+
+
+def test_a_failed_download_leaves_nothing_that_a_second_build_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_root(tmp_path / "root")
+
+    def pip(command: list[str], *, fails: bool, **_: object) -> None:
+        site = Path(command[command.index("--target") + 1])
+        site.mkdir()
+        (site / "boto3.py").touch()
+        if fails:
+            raise subprocess.CalledProcessError(1, command)
+        (site / "botocore.py").touch()
+
+    monkeypatch.setattr(subprocess, "run", partial(pip, fails=True))
+    with pytest.raises(subprocess.CalledProcessError):
+        bundle.build(root, root / "promotion.toml")
+    monkeypatch.setattr(subprocess, "run", partial(pip, fails=False))
+    built = bundle.build(root, root / "promotion.toml")
+    assert sorted(path.name for path in built.iterdir()) == [
+        "boto3.py", "botocore.py", "lambdas", "promotion", "promotion.toml",
+    ]  # fmt: skip
+
+
+def test_the_three_bundles_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_root(tmp_path / "root")
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: Path(command[command.index("--target") + 1]).mkdir())
+
+    def build(version: int) -> Path:
+        (root / "promotion" / "names.py").write_text(f"A = {version}")
+        return bundle.build(root, root / "promotion.toml")
+
+    made = []
+    for version in (1, 2, 3):
+        made.append(build(version))
+        os.utime(made[-1], (version, version))
+    first, second, third = made
+    assert build(1) == first
+    fourth = build(4)
+    assert [path.exists() for path in (first, second, third, fourth)] == [True, False, True, True]
+    assert (first / "promotion" / "names.py").read_text() == "A = 1"
