@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from promotion import names
@@ -39,10 +39,11 @@ def build(root: Path, config: Path, *, for_host: bool = False) -> Path:
 
 
 def _built(root: Path, config: Path, target: Path, kind: str) -> Path:
-    dependencies = target / f"{kind}-dependencies-{_digest([root / LOCK])}"
+    dependencies = target / f"{kind}-dependencies-{_digest({LOCK.name: root / LOCK})}"
     if not dependencies.exists():
         install(root / LOCK, dependencies, for_lambda=kind == "lambda")
-    files = [*sources(root), config, root / LOCK]
+    # By path, so that code that is moved is another bundle.
+    files = {str(path.relative_to(root)): path for path in (*sources(root), root / LOCK)} | {names.CONFIG_FILE: config}
     code = target / f"{kind}-{_digest(files)}"
     if not code.exists():
         with tempfile.TemporaryDirectory(dir=target) as scratch:
@@ -86,10 +87,10 @@ def install(lock: Path, into: Path, *, for_lambda: bool) -> None:
         made.rename(into)
 
 
-def _digest(files: list[Path]) -> str:
+def _digest(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256(f"{PLATFORMS}|{PYTHON}".encode())
-    for file in files:
-        digest.update(f"|{file.name}|".encode() + file.read_bytes())
+    for name, file in files.items():
+        digest.update(f"|{name}|".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -191,3 +191,15 @@ def test_the_three_bundles_used_last_are_kept(tmp_path: Path, monkeypatch: pytes
     fourth = build(4)
     assert [path.exists() for path in (first, second, third, fourth)] == [True, False, True, True]
     assert (first / "promotion" / "names.py").read_text() == "A = 1"
+
+
+def test_code_that_is_moved_is_another_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_root(tmp_path / "root")
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: Path(command[command.index("--target") + 1]).mkdir())
+    code = root / "promotion" / "policy" / "rules.py"
+    code.parent.mkdir()
+    code.write_text("A = 0")
+    bundle.build(root, root / "promotion.toml")
+    code.parent.rename(root / "promotion" / "polity")
+    built = bundle.build(root, root / "promotion.toml")
+    assert [str(path.relative_to(built)) for path in built.rglob("rules.py")] == ["promotion/polity/rules.py"]
