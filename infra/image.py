@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
@@ -43,7 +46,8 @@ class InferenceImage(Construct):
     def __init__(self, scope: Construct, name: str, *, root: Path, base: str | None = None) -> None:
         super().__init__(scope, name)
         stack = Stack.of(self)
-        source = assets.Asset(self, "Source", path=str(stage(root)))
+        with staged(root) as context:
+            source = assets.Asset(self, "Source", path=str(context))
         # Retained, because live versions name their image by digest.
         self.repository = ecr.Repository(
             self,
@@ -176,13 +180,20 @@ class InferenceImage(Construct):
         return starter
 
 
-def stage(root: Path) -> Path:
-    """Make the build context: the Dockerfile and the packages that it copies, without files that git ignores."""
+@contextmanager
+def staged(root: Path) -> Iterator[Path]:
+    """Yield the build context: the Dockerfile and the packages that it copies, without files that git ignores.
+
+    A second synth waits meanwhile, since it would remove the files under the first one.
+    """
     context = root / "build" / "image"
-    shutil.rmtree(context, ignore_errors=True)
-    for source in SOURCES:
-        shutil.copytree(root / source, context / source, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    return context
+    context.parent.mkdir(exist_ok=True)
+    with context.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(context, ignore_errors=True)
+        for source in SOURCES:
+            shutil.copytree(root / source, context / source, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        yield context
 
 
 def default_base(root: Path) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
-from infra.image import stage
+from infra.image import staged
 from local.ports import Held
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,11 +88,12 @@ def build(buildah: Buildah) -> None:
         made.rename(rootfs)
     (PLACE / "Dockerfile").write_text(BASE_FILE, encoding="utf-8")
     buildah("bud", "--isolation", "chroot", "--layers", "--file", str(PLACE / "Dockerfile"), "--tag", BASE, str(PLACE))
-    context, volumes = stage(ROOT), list(_pip_settings())
-    buildah(
-        "bud", "--isolation", "chroot", "--layers", "--build-arg", f"BASE={BASE}", *volumes,
-        "--file", str(context / "inference" / "Dockerfile"), "--tag", IMAGE, str(context),
-    )  # fmt: skip
+    volumes = list(_pip_settings())
+    with staged(ROOT) as context:
+        buildah(
+            "bud", "--isolation", "chroot", "--layers", "--build-arg", f"BASE={BASE}", *volumes,
+            "--file", str(context / "inference" / "Dockerfile"), "--tag", IMAGE, str(context),
+        )  # fmt: skip
 
 
 def _pip_settings() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
@@ -296,9 +297,22 @@ def test_the_image_has_the_versions_that_the_tests_ran_on() -> None:
 
 
 def test_the_build_sees_the_sources_and_nothing_else() -> None:
-    context = image.stage(ROOT)
-    assert {entry.name for entry in context.iterdir()} == set(image.SOURCES)
-    assert not list(context.rglob("__pycache__"))
+    with image.staged(ROOT) as context:
+        assert {entry.name for entry in context.iterdir()} == set(image.SOURCES)
+        assert not list(context.rglob("__pycache__"))
+
+
+def test_a_second_synth_waits_until_the_first_has_the_sources(tmp_path: Path) -> None:
+    for name in image.SOURCES:
+        (tmp_path / name).mkdir()
+    with (
+        image.staged(tmp_path) as context,
+        context.with_suffix(".lock").open("w") as second,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with context.with_suffix(".lock").open("w") as second:
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_build_that_could_not_answer_is_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
