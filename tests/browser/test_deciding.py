@@ -21,7 +21,7 @@ def sign_in(page: Page, name: str) -> None:
 
 def mail_of(attacked: Attacked, group: str) -> int:
     """The number of the mail that asks for a group's version, in the local mailbox."""
-    found = attacked.wait_for(lambda: [m for m in attacked.service.mailbox() if f"{group} v1: approve" in m["subject"]])
+    found = attacked.wait_for(lambda: attacked.mails(f"{group} v1: approve"))
     return len(attacked.service.mailbox()) - attacked.service.mailbox().index(found[0])
 
 
@@ -108,9 +108,8 @@ def test_rolling_back_by_the_models_page(attacked: Attacked, opens: Opens) -> No
 def test_a_scanner_that_runs_scripts_and_submits_forms_decides_nothing(attacked: Attacked, browser: Browser) -> None:
     """As mail gateways do: a browser, no account, and everything clicked that can be."""
     attacked.register("scanned")
-    attacked.wait_for(lambda: [m for m in attacked.service.mailbox() if "scanned v1" in m["subject"]])
+    mail = attacked.wait_for(lambda: attacked.mails("scanned v1"))[0]
     attacked.wait_for(lambda: attacked.read("/models/scanned")["versions"])
-    mail = next(m for m in attacked.service.mailbox() if "scanned v1" in m["subject"])
     before = attacked.state()
     for link in mail["links"]:
         context = browser.new_context()

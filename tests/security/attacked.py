@@ -83,6 +83,11 @@ class Attacked:
         """The first true value of `condition`."""
         return self.service.wait_for(condition)
 
+    def mails(self, about: str, to: str | None = None) -> list[dict[str, Any]]:
+        """Return the mails with `about` in the subject, as whole words: the name of one group may be the end of another's."""
+        found = [mail for mail in self.service.mailbox() if f" {about}" in f" {mail['subject']}"]
+        return [mail for mail in found if to is None or to in mail["to"]]
+
     # What only the service should know, read with the administrator's rights.
 
     @cached_property

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.security.attacked import ANN, EVE, Attacked, person
 
 DEE = person("dee")
-
-
-def mails(attacked: Attacked, about: str) -> list[dict[str, Any]]:
-    found = attacked.service.mailbox()
-    return [mail for mail in found if about in mail["subject"] and mail["to"] == ["dee@example.com"]]
 
 
 def test_a_requester_reads_their_own_versions_alone(attacked: Attacked) -> None:
@@ -69,8 +62,8 @@ def test_a_requester_withdraws_and_asks_again(attacked: Attacked) -> None:
 
 def test_a_requester_is_told_at_once_what_stops_a_version(attacked: Attacked) -> None:
     attacked.register("no-bytes", without_artifact=True)
-    attacked.wait_for(lambda: mails(attacked, "no-bytes v1: stopped"))
-    told = mails(attacked, "no-bytes v1: stopped")[0]
+    attacked.wait_for(lambda: attacked.mails("no-bytes v1: stopped", "dee@example.com"))
+    told = attacked.mails("no-bytes v1: stopped", "dee@example.com")[0]
     assert "there is no object at" in " ".join(told["text"].split())
     assert told["links"][0].endswith(attacked.link("no-bytes:1:dev:1"))
     assert attacked.send("GET", attacked.link("no-bytes:1:dev:1"), who=DEE).status == 200
@@ -85,8 +78,8 @@ def test_team_and_requester_hear_at_once_that_nothing_measures_a_version(attacke
     }  # fmt: skip
     for _ in range(2):
         assert "refused" not in attacked.invoke("on_inference_completed", {"detail": report})
-    attacked.wait_for(lambda: mails(attacked, "unmeasured v1: not measured in dev"))
-    everybody = [mail for mail in attacked.service.mailbox() if "unmeasured v1: not measured" in mail["subject"]]
+    attacked.wait_for(lambda: attacked.mails("unmeasured v1: not measured in dev", "dee@example.com"))
+    everybody = attacked.mails("unmeasured v1: not measured")
     assert sorted(mail["to"] for mail in everybody) == [["ann@example.com", "ben@example.com"], ["dee@example.com"]]
     assert "promotion report unmeasured dev 1 --metrics FILE" in " ".join(everybody[0]["text"].split())
     page = attacked.read("/models/unmeasured/versions/1")

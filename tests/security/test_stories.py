@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -36,10 +35,6 @@ def browsers(attacked: Attacked) -> Iterator[Callable[[str], Browser]]:
     yield browser
     for each in opened:
         each.browser.close()
-
-
-def mails(attacked: Attacked, address: str, about: str) -> list[dict[str, Any]]:
-    return [mail for mail in attacked.service.mailbox() if address in mail["to"] and about in mail["subject"]]
 
 
 class TestSigningIn:
@@ -168,8 +163,8 @@ class TestHostileModels:
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
         assert "<script" not in page
         assert "onerror=" not in page.replace("onerror=&#34;", "")
-        attacked.wait_for(lambda: mails(attacked, "ann@example.com", "hostile v1"))
-        mail = mails(attacked, "ann@example.com", "hostile v1")[0]
+        attacked.wait_for(lambda: attacked.mails("hostile v1", "ann@example.com"))
+        mail = attacked.mails("hostile v1", "ann@example.com")[0]
         assert "<script" not in mail["html"]
         assert "<img src=x" not in mail["html"]
         assert 'href="https://evil.example' not in mail["html"]
@@ -182,8 +177,8 @@ class TestHostileModels:
             ModelPackageDescription=injected,
             CustomerMetadataProperties={"requested_by": "dee@example.com", "base_model": "Bcc: eve@evil.example"},
         )
-        attacked.wait_for(lambda: mails(attacked, "ann@example.com", "injecting v1"))
-        mail = mails(attacked, "ann@example.com", "injecting v1")[0]
+        attacked.wait_for(lambda: attacked.mails("injecting v1", "ann@example.com"))
+        mail = attacked.mails("injecting v1", "ann@example.com")[0]
         assert set(mail["to"]) == {"ann@example.com", "ben@example.com"}
         assert mail["subject"].startswith("[dev] injecting v1")
         assert not [each for each in attacked.service.mailbox() if "eve@evil.example" in each["to"]]
@@ -202,9 +197,9 @@ class TestHostileModels:
     def test_a_reason_is_text_on_the_page_and_in_the_mail(self, attacked: Attacked) -> None:
         attacked.register("scripted")
         attacked.took(attacked.decide("scripted:1:dev:1", ANN, "Rejected", fields={"reason": self.HTML}))
-        attacked.wait_for(lambda: mails(attacked, "dee@example.com", "scripted v1: rejected"))
+        attacked.wait_for(lambda: attacked.mails("scripted v1: rejected", "dee@example.com"))
         assert "<script" not in attacked.send("GET", attacked.link("scripted:1:dev:1"), who=ANN).text
-        assert "<script" not in mails(attacked, "dee@example.com", "scripted v1: rejected")[0]["html"]
+        assert "<script" not in attacked.mails("scripted v1: rejected", "dee@example.com")[0]["html"]
 
 
 class TestComparing:
@@ -243,8 +238,8 @@ class TestDeciding:
     def test_the_requester_is_told_of_an_approval(self, attacked: Attacked) -> None:
         attacked.register("told")
         attacked.took(attacked.decide("told:1:dev:1", ANN, fields={"reason": "Clear gains on every slice."}))
-        attacked.wait_for(lambda: mails(attacked, "dee@example.com", "told v1: approved"))
-        mail = mails(attacked, "dee@example.com", "told v1: approved")[0]
+        attacked.wait_for(lambda: attacked.mails("told v1: approved", "dee@example.com"))
+        mail = attacked.mails("told v1: approved", "dee@example.com")[0]
         assert mail["to"] == ["dee@example.com"]
         assert "Clear gains on every slice." in mail["text"]
 
@@ -254,14 +249,14 @@ class TestDeciding:
         attacked.register("turned-down")
         first = "turned-down:1:dev:1"
         attacked.took(attacked.decide(first, BEN, "Rejected", fields={"reason": "It repeats itself."}))
-        attacked.wait_for(lambda: mails(attacked, "dee@example.com", "turned-down v1: rejected by Ben"))
-        assert "It repeats itself." in mails(attacked, "dee@example.com", "turned-down v1: rejected")[0]["text"]
+        attacked.wait_for(lambda: attacked.mails("turned-down v1: rejected by Ben", "dee@example.com"))
+        assert "It repeats itself." in attacked.mails("turned-down v1: rejected", "dee@example.com")[0]["text"]
         again = attacked.post(f"{attacked.link(first)}/again", ANN, {"reason": "Decoded with a repetition penalty."})
         assert again.status == 303
         assert urlsplit(again.headers["location"]).path == attacked.link("turned-down:1:dev:2")
         asking = attacked.wait_for(
             lambda: [
-                m for m in mails(attacked, "ann@example.com", "turned-down v1") if "repetition penalty" in m["text"]
+                m for m in attacked.mails("turned-down v1", "ann@example.com") if "repetition penalty" in m["text"]
             ]
         )
         assert asking[0]["links"][0].endswith(attacked.link("turned-down:1:dev:2"))
@@ -283,7 +278,7 @@ class TestDeciding:
         assert attacked.decide(asked, GIL).status == 403
         attacked.took(attacked.decide(asked, GIL, fields={"break_glass": "yes", "reason": "The old one leaks names."}))
         attacked.applied(asked)
-        told = mails(attacked, "ben@example.com", "urgent v1: approved by breaking the glass, by Gil")
+        told = attacked.mails("urgent v1: approved by breaking the glass, by Gil", "ben@example.com")
         assert set(told[0]["to"]) == {"ann@example.com", "ben@example.com"}
         assert "The old one leaks names." in told[0]["text"]
 

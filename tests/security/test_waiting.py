@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from tests.local.people import Person as Browser
 from tests.security.attacked import ANN, Attacked
 
 HOUR = 3600
-
-
-def mails(attacked: Attacked, about: str) -> list[dict[str, Any]]:
-    return [mail for mail in attacked.service.mailbox() if about in mail["subject"]]
 
 
 def later(attacked: Attacked, hours: float) -> None:
@@ -23,18 +18,18 @@ def later(attacked: Attacked, hours: float) -> None:
 def test_a_request_is_reminded_of_once_at_half_time_and_expires_without_being_rejected(attacked: Attacked) -> None:
     attacked.register("forgotten")
     asked = "forgotten:1:dev:1"
-    attacked.wait_for(lambda: mails(attacked, "forgotten v1: approve for dev"))
+    attacked.wait_for(lambda: attacked.mails("forgotten v1: approve for dev"))
     signed_in = Browser(attacked.service, "ann")
     signed_in.sign_in()
     cookie = {"Cookie": f"session={signed_in.browser.cookies['session']}"}
     signed_in.browser.close()
     assert attacked.send("GET", "/", headers=cookie).status == 200
     later(attacked, 35)
-    assert not mails(attacked, "forgotten v1: still pending")
+    assert not attacked.mails("forgotten v1: still pending")
     later(attacked, 2)
-    attacked.wait_for(lambda: mails(attacked, "forgotten v1: still pending"))
+    attacked.wait_for(lambda: attacked.mails("forgotten v1: still pending"))
     later(attacked, 1)
-    reminder = mails(attacked, "forgotten v1: still pending")
+    reminder = attacked.mails("forgotten v1: still pending")
     assert [set(mail["to"]) for mail in reminder] == [{"ann@example.com", "ben@example.com"}]
 
     # Eight hours are over long since.
@@ -45,8 +40,8 @@ def test_a_request_is_reminded_of_once_at_half_time_and_expires_without_being_re
     assert page.status == 410
     assert "Ask again" in page.text
     assert attacked.decide(asked, ANN).status == 410
-    attacked.wait_for(lambda: mails(attacked, "forgotten v1: request expired"))
-    told = mails(attacked, "forgotten v1: request expired")[0]
+    attacked.wait_for(lambda: attacked.mails("forgotten v1: request expired"))
+    told = attacked.mails("forgotten v1: request expired")[0]
     assert told["to"] == ["dee@example.com"]
     assert "not a rejection" in told["text"]
     metadata = attacked.aws("sagemaker").describe_model_package(ModelPackageName=attacked.packages["forgotten"][0])
