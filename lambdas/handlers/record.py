@@ -9,7 +9,7 @@ import msgspec
 
 from lambdas.shared.appending import about, signing
 from lambdas.shared.dependencies import logger
-from promotion.errors import PromotionError
+from promotion.errors import Conflict, PromotionError
 from promotion.workflows import commands
 
 
@@ -22,6 +22,9 @@ def from_service(event: dict[str, object]) -> dict[str, object]:
     operation = str(event.get("operation"))
     try:
         receipt = commands.dispatch(commands.read(event), signing())
+    except Conflict:
+        # No refusal: the caller fails, and its event is delivered again.
+        raise
     except PromotionError as error:
         logger.warning("not recorded", extra={"operation": operation, "reason": str(error)})
         return {"error": getattr(error, "reason", str(error)), "field": getattr(error, "field", "")}

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from lambdas.handlers import record
 from promotion.aws.recorder import Recorder
-from promotion.errors import Invalid, PromotionError
-from promotion.workflows.commands import RecordInference
-from tests.fakes import GROUP, a_run, as_client
+from promotion.errors import Conflict, Invalid, PromotionError
+from promotion.workflows.commands import RecordInference, message
+from tests.fakes import GROUP, FakeService, a_run, as_client, raises
 
 
 class Answers:
@@ -44,3 +45,20 @@ def test_a_function_that_broke_is_no_refusal() -> None:
     broken = {"errorType": "Runtime.ExitError", "errorMessage": "exit status 1"}
     with pytest.raises(RuntimeError, match=r"the function `record` failed: Runtime\.ExitError: exit status 1"):
         recorded(Answers(broken, FunctionError="Unhandled"))
+
+
+@pytest.mark.parametrize(("version", "refused"), [(1, False), (7, True)])
+def test_an_append_that_loses_every_race_is_an_error_and_no_refusal(
+    monkeypatch: pytest.MonkeyPatch, version: int, refused: bool
+) -> None:
+    """A caller gives up what is refused; only an error has the result of a run delivered again."""
+    fake = FakeService()
+    fake.promote(1, to="dev")
+    monkeypatch.setattr(record, "signing", lambda: fake.context)
+    monkeypatch.setattr(fake.ledger, "append", raises(Conflict("somebody appended first.")))
+    event = json.loads(message(RecordInference(group=GROUP, version=version, evidence=a_run("dev"))))
+    if refused:
+        assert record.handler(event, None)["field"] == "version"
+    else:
+        with pytest.raises(Conflict, match="somebody appended first"):
+            record.handler(event, None)
