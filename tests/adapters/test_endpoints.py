@@ -354,3 +354,15 @@ def test_a_model_that_somebody_deleted_already_is_tidied_away(made: Installation
     made.ends_well()
     assert made.step() == "settled"
     assert made.configs() == made.models() == [made.described["EndpointConfigName"]]
+
+
+def test_what_the_ledger_refuses_to_record_is_recorded_at_the_next_step(made: Installation) -> None:
+    made.promote(1)
+    made.refusal = "the ledger says no."
+    assert made.step() == "create"
+    made.ends_well()
+    assert made.step() == "settled"
+    assert made.known.status == ""
+    made.refusal = ""
+    made.step()
+    assert (made.known.status, made.known.version) == (names.ENDPOINT_IN_SERVICE, 1)

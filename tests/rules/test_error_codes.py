@@ -11,6 +11,7 @@ from lambdas.shared import http_app
 from lambdas.shared.http_request import Answered, HttpRequest, serve
 from lambdas.shared.variables import variables
 from promotion import names
+from promotion.errors import Conflict, ProviderUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +49,16 @@ def test_an_internal_error_has_a_code() -> None:
 def test_a_message_that_is_no_error_has_no_code() -> None:
     said = HttpRequest(event("promotion.example.com")).message(200, "Signed out", "You are signed out.")
     assert "error" not in json.loads(said.body or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (Conflict("summariser: somebody appended after event 4."), 409, "conflict"),
+        (ProviderUnavailable("STS gives no answer; try again."), 503, "unavailable"),
+    ],
+)
+def test_a_refusal_that_asks_to_try_again_has_a_code(error: Exception, status: int, code: str) -> None:
+    answer = HttpRequest(event("promotion.example.com")).refusal(error, None)
+    document = json.loads(answer.body or "")
+    assert (answer.status_code, document["error"], document["why_not"]) == (status, code, str(error))
