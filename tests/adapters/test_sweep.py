@@ -26,6 +26,7 @@ class Swept:
         # The first minutes of a day, in which all states are read.
         self.fake.now = (BEGINNING + timedelta(days=8)).replace(hour=0, minute=1)
         self.unlisted = self.undescribed = self.refusal = ""
+        self.described = 0
 
     def get_paginator(self, operation: str) -> Swept:
         return self
@@ -36,6 +37,7 @@ class Swept:
         yield {"ModelPackageSummaryList": []}
 
     def describe_model_package(self, **_: str) -> dict[str, Any]:
+        self.described += 1
         if self.undescribed:
             raise ClientError({"Error": {"Code": self.undescribed, "Message": "it does not exist"}}, "Describe")
         return {}
@@ -84,11 +86,11 @@ def test_a_request_whose_time_is_refused_is_timed_by_the_next_sweep(swept: Swept
     assert swept.sweep()["requests_timed"] == 1
 
 
-def test_a_package_that_is_gone_is_recorded_as_removed_once(swept: Swept) -> None:
+def test_a_package_that_is_gone_is_recorded_as_removed_and_not_looked_for_again(swept: Swept) -> None:
     swept.fake.now = BEGINNING.replace(hour=0, minute=1) + timedelta(days=1)
     swept.undescribed = "ValidationException"
     swept.sweep()
     assert swept.fake.kinds()[-1] == names.PACKAGE_REMOVED
     events = len(swept.fake.events())
     swept.sweep()
-    assert len(swept.fake.events()) == events
+    assert (len(swept.fake.events()), swept.described) == (events, 1)
