@@ -27,6 +27,7 @@ from lambdas.shared import dependencies
 from local import moto_patches
 from local.moto_patches import sagemaker as registry_mend
 from promotion import names
+from promotion.errors import Conflict
 from tests.fakes import CONFIG_TEXT, GROUP
 from tests.faults.fault import Fault, Message, Mode, from_queue, made_to_fail
 from tests.faults.people import Killed, People
@@ -259,7 +260,7 @@ class Simulation(People):
             return {"StatusCode": 202}
         try:
             payload = json.dumps(function(module)(event, None), default=str)
-        except (Killed, ClientError, ReadTimeoutError) as error:
+        except (Killed, Conflict, ClientError, ReadTimeoutError) as error:
             said = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
             return {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": io.BytesIO(said.encode())}
         return {"StatusCode": 200, "Payload": io.BytesIO(payload.encode())}
