@@ -56,7 +56,7 @@ class Table:
         if name is not None:
             if name in self.columns:
                 return name
-            if name.lstrip("-").isdecimal() and -len(names) <= int(name) < len(names):
+            if name.removeprefix("-").isdecimal() and -len(names) <= int(name) < len(names):
                 return names[int(name)]
             raise Invalid(what, f"has no column {name[:80]!r}; there are {listed_names(names)}.")
         found = next((each for each in known if each in self.columns), None)

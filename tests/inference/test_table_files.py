@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inference.scoring.documents import gates_of, read_baseline, read_document
+from inference.scoring.table_drift import profile_table, table_drift
 from inference.scoring.tables import read_table
 from promotion.errors import Invalid
 
@@ -61,6 +62,25 @@ def test_rows_of_json_become_columns(
     assert {column: values.to_pylist() for column, values in table.columns.items()} == columns
 
 
+@pytest.mark.parametrize(("name", "found"), [("x", "x"), ("1", "y"), ("-1", "y"), ("-2", "x")])
+def test_a_column_is_named_or_counted_from_either_end(tmp_path: Path, name: str, found: str) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    assert read_table(tmp_path / "a.csv").find(name, (), "outputs") == found
+
+
+@pytest.mark.parametrize("name", ["2", "-3", "--1", "z"])
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(Invalid, match=f"outputs: has no column '{name}'; there are x, y"):
+        read_table(tmp_path / "a.csv").find(name, (), "outputs")
+
+
+def test_a_truth_value_is_the_class_of_its_number(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\ntrue,1\nfalse,0\n")
+    table = read_table(tmp_path / "a.csv")
+    assert table.texts("x").tolist() == table.texts("y").tolist() == ["1", "0"]
+
+
 def test_a_document_that_is_missing_or_no_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="does not exist"):
         read_document(tmp_path / "gates.json")
@@ -76,6 +96,14 @@ def test_a_document_that_is_missing_or_no_json_is_refused(tmp_path: Path) -> Non
 def test_gates_of_another_form_are_refused(document: object) -> None:
     with pytest.raises(Invalid, match="gates: must be a list of objects"):
         gates_of(document)
+
+
+def test_a_column_without_values_and_one_of_identifiers_have_no_distribution(tmp_path: Path) -> None:
+    (tmp_path / "then.csv").write_text("x,id,none\n" + "".join(f"{n},k{n},inf\n" for n in range(60)))
+    baseline = profile_table(read_table(tmp_path / "then.csv"))
+    assert list(baseline["columns"]) == ["x"]
+    (tmp_path / "now.csv").write_text("x\n" + "inf\n" * 3)
+    assert table_drift(baseline, read_table(tmp_path / "now.csv")) == ({}, {})
 
 
 def test_gates_are_a_list_or_an_objects(tmp_path: Path) -> None:
