@@ -22,7 +22,6 @@ from inference.scoring.joining import REFERENCE_FIELDS, files_under
 from inference.scoring.rankings import CUTOFFS, ranking
 from inference.scoring.table_inputs import check_inputs
 from inference.scoring.table_metrics import (
-    BINARY,
     MULTICLASS,
     RANKING,
     REGRESSION,
@@ -101,8 +100,10 @@ def _is_text_answer(line: str) -> bool:
         value = load_value(line.encode())
     except ValueError:
         return False
-    values = value if isinstance(value, list) else [value]
-    return any(isinstance(each, dict) and TEXT_ANSWERS & each.keys() for each in values)
+    values = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, dict)]
+    # If the job joined input and output, the answer is under its own key.
+    values += [each["SageMakerOutput"] for each in values if isinstance(each.get("SageMakerOutput"), dict)]
+    return any(TEXT_ANSWERS & each.keys() for each in values)
 
 
 def _is_row(line: str) -> bool:
@@ -224,8 +225,6 @@ def _judged(
         given = answers.texts(column)[places]
         kept = (expected != "") & (given != "")
         return multiclass(list(expected[kept]), list(given[kept])), kept
-    if task != BINARY:
-        raise Invalid("task", f"must be {', '.join(TASKS)}, not {task[:40]!r}.")
     answer = answers.numbers(column)[places]
     positive = options.positive or _positive({value for value in expected if value})
     kept = (expected != "") & np.isfinite(answer)

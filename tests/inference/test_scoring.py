@@ -166,6 +166,20 @@ def test_lines_that_can_not_be_joined_are_reported_by_file_and_line(
         score(lines(tmp_path / "o", [output]), lines(tmp_path / "r", [reference]), tmp_path / "s")
 
 
+def test_a_field_without_references_is_named_with_the_line(tmp_path: Path) -> None:
+    outputs = lines(tmp_path / "o", [{"id": 1, "generated_texts": ["a"]}])
+    with pytest.raises(Invalid, match="r line 1: has no field summary for the reference"):
+        score(outputs, lines(tmp_path / "r", [{"id": 1, "target": "a"}]), tmp_path / "s", reference_field="summary")
+
+
+def test_an_answer_joined_with_its_input_is_read_below_its_own_key(tmp_path: Path) -> None:
+    joined = {"id": 0, "text_inputs": "?", "SageMakerOutput": {"generated_texts": ["fox"]}}
+
+    found = score(lines(tmp_path / "o", [joined]), references(tmp_path / "r", ["fox"]), tmp_path / "s")
+
+    assert (found["metrics"]["exact_match"]["value"], found["counts"]["errors"]) == (1, 0)
+
+
 def test_without_references_only_counts_and_speed_are_told(tmp_path: Path) -> None:
     found = score(lines(tmp_path / "o", [{"generated_texts": ["a"]}]), None, tmp_path / "s")
 
@@ -258,6 +272,12 @@ def test_the_same_population_has_not_drifted_and_another_has() -> None:
     assert longer["length_psi"] > 0.25
     assert longer["vocabulary_psi"] < 0.1
     assert other["vocabulary_psi"] > 0.25
+
+
+def test_of_no_text_there_is_neither_a_baseline_nor_drift() -> None:
+    with pytest.raises(Invalid, match="baseline: there is no text to make one from"):
+        profile([])
+    assert drift(profile(["fox"]), []) == {}
 
 
 def test_a_baseline_of_another_make_is_refused_and_leaves_the_score(tmp_path: Path) -> None:
