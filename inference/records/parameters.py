@@ -224,8 +224,6 @@ def hyper_parameters(text: str | None) -> dict[str, Any] | None:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise HyperParametersInvalid(HYPER_PARAMS, "is neither JSON nor a Python literal.") from None
-    if value is None:
-        return None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise HyperParametersInvalid(HYPER_PARAMS, "must be an object of parameters by name.")
     return value

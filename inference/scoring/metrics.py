@@ -79,8 +79,6 @@ def rouge_applies(references: Sequence[str]) -> bool:
 def mean_estimates(scores: Numbers, *, seed: int = 0) -> list[Estimate]:
     """Return the mean of each column of `scores`, shape (records, metrics), with its interval."""
     count, columns = scores.shape
-    if not count:
-        return []
     means = scores.mean(axis=0)
     if count > _MOST_RESAMPLED:
         # With this many records the mean is approximately normal.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def test_parameters_are_never_evaluated(tmp_path: Path) -> None:
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("text", ["[1]", "7", "'text'", "{1: 2}", "{", "(" * 5000, "{'a': " * 2000])
+@pytest.mark.parametrize("text", ["[1]", "7", "(None)", "'text'", "{1: 2}", "{", "(" * 5000, "{'a': " * 2000])
 def test_a_value_that_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(HyperParametersInvalid):
         hyper_parameters(text)
@@ -98,6 +99,18 @@ def test_an_unknown_parameter_is_refused_with_the_nearest_name() -> None:
         generation_request({"id": 1, "text_inputs": "a", "max_lenght": 5}, None, Generation())
     with pytest.raises(RecordInvalid, match="record 1: repetition_penalty"):
         generation_request({"id": 1, "inputs": "a", "parameters": {"repetition_penalty": 2}}, None, Generation())
+
+
+def test_an_unknown_parameter_of_a_job_is_refused_by_name() -> None:
+    with pytest.raises(Invalid, match="max_lenght: is not a parameter of this task; did you mean max_length"):
+        Generation().updated({"max_lenght": 5})
+    with pytest.raises(Invalid, match="seed: is no parameter of zero-shot classification; there are candidate_labels"):
+        Labels.of({"candidate_labels": ["x"], "seed": 1})
+
+
+@pytest.mark.parametrize(("temperature", "kept"), [(0.5, 0.5), (-1.0, 1.0)])
+def test_a_models_own_sampling_is_kept_if_it_could_be_sent(temperature: float, kept: float) -> None:
+    assert Generation.of_model(SimpleNamespace(temperature=temperature)).temperature == kept
 
 
 def test_texts_that_ride_along_are_no_parameters() -> None:

@@ -23,6 +23,14 @@ def test_an_interval_is_scipys_percentile_bootstrap(count: int, shape: str) -> N
     assert found.high == pytest.approx(wanted.high, abs=0.08 * width)
 
 
+def test_the_interval_of_very_many_records_is_the_normal_one() -> None:
+    scores = np.random.default_rng(3).beta(2, 5, 50_001)
+    (found,) = mean_estimates(scores[:, None])
+    low, high = stats.norm.interval(0.95, scores.mean(), stats.sem(scores))
+    width = high - low
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-3 * width), pytest.approx(high, abs=1e-3 * width))
+
+
 def test_a_stability_index_is_the_sum_of_scipys_two_relative_entropies() -> None:
     random = np.random.default_rng(7)
     words = np.array([f"w{n}" for n in range(40)])
