@@ -151,7 +151,9 @@ QUESTION = "{% block question %}{{ text }}{% endblock %}"
         ({"a.jinja": "{% block other %}x{% endblock %}"}, "has a block other; blocks are"),
         ({"a.jinja": "just text"}, "has no block question"),
         ({"a b.jinja": QUESTION}, "letters, digits"),
+        ({"a.jinja": QUESTION + "\udcff"}, "prompts/a.jinja: 'utf-8' codec can't decode byte 0xff"),
         ({"a.jinja": QUESTION, "a.examples.jsonl": "[1]\n"}, "line 1 is no JSON object"),
+        ({"a.jinja": QUESTION, "a.examples.jsonl": '{"text": "x"}\n{"text'}, "line 2 is no JSON object"),
         ({"a.jinja": QUESTION, "a.examples.jsonl": '{"txt": "x"}\n'}, "don't fit: variables.text: is missing"),
         ({"a.jinja": QUESTION + "{% block shots %}two{% endblock %}"}, "don't fit: invalid literal"),
         ({"a.jinja": QUESTION + "{% block form %}song{% endblock %}"}, "don't fit: form: is 'song'"),
@@ -173,7 +175,7 @@ def test_a_template_that_cannot_be_used_is_refused_when_the_artifact_is_opened(
     tmp_path: Path, files: dict[str, str], reason: str
 ) -> None:
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8", errors="surrogateescape")
 
     with pytest.raises(ModelBroken) as refused:
         Prompts.of(tmp_path)
@@ -275,6 +277,7 @@ def test_the_best_prompt_is_found_told_and_drawn(
         (["--metric", "beauty", "--templates", "answer"], "--metric: beauty was not measured for all; there are"),
         (["--templates", "summarise"], "No record of summarise could be answered"),
         (["--prompts", "/no/such/folder"], "--prompts: /no/such/folder is no folder"),
+        (["--templates", "answer", "--input", "/no/such/file"], "--input: /no/such/file is no file"),
     ],
     ids=str,
 )
@@ -284,6 +287,17 @@ def test_prompts_that_cannot_be_compared_are_a_usage_error(
     assert main([*compared, "--quiet", *options], {}) == 2
 
     assert reason in capsys.readouterr().err
+
+
+def test_a_folder_of_prompts_replaces_the_artifacts_own_even_if_it_has_none(
+    compared: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "prompts"
+    empty.mkdir()
+
+    assert main([*compared, "--quiet", "--prompts", str(empty)], {}) == 2
+
+    assert "--templates: there is no template: neither the artifact nor --prompts has any" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("line", "reason"), [("{}", "needs an id"), ("x", "not JSON"), ("", "no records")])
