@@ -73,6 +73,12 @@ def test_a_report_that_the_bus_did_not_take_fails_the_run(
     assert "The run's report was not taken: too late" in capsys.readouterr().err
 
 
+def test_a_bus_that_is_down_is_not_taken_for_one_that_denies(ran: pytest.MonkeyPatch) -> None:
+    answers(ran, ClientError({"Error": {"Code": "InternalException", "Message": "down"}}, "PutEvents"))
+    with pytest.raises(ClientError, match="InternalException"):
+        main([*RUN, "--event-bus", "bus"], {})
+
+
 def test_a_failure_that_can_not_be_reported_is_still_the_runs_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

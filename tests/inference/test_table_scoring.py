@@ -20,7 +20,7 @@ from inference.scoring.score import score
 from inference.scoring.table_constraints import violations
 from inference.scoring.table_drift import profile_table, table_drift
 from inference.scoring.table_metrics import binary, calibration_error
-from inference.scoring.table_score import TableOptions
+from inference.scoring.table_score import TableOptions, is_tabular
 from inference.scoring.tables import read_table
 from promotion.errors import Invalid
 from tests.inference.score_command import score_by_command
@@ -129,6 +129,25 @@ def test_answers_in_every_form_that_models_give(tmp_path: Path, outputs: list[st
     document = scored(tmp_path, outputs, ["1", "0", "1", "0"])
     assert values(document)["auc"] == 1.0
     assert document["counts"]["records"] == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "prediction"),
+    [
+        ('{"other": [0, 9, 0], "probabilities": [0.1, 0.8, 0.1]}', None),
+        ('{"other": [0, 0, 9], "chances": [0.1, 0.8, 0.1]}', "chances"),
+        ('{"label": 1, "probabilities": [0.1, 0.2, 0.7]}', "label"),
+    ],
+)
+def test_class_scores_are_those_below_one_name_unless_a_class_is_named(
+    tmp_path: Path, answer: str, prediction: str | None
+) -> None:
+    document = scored(tmp_path, [answer], [1], task="multiclass-classification", prediction=prediction)
+    assert values(document)["accuracy"] == 1
+
+
+def test_a_folder_without_answers_is_no_table(tmp_path: Path) -> None:
+    assert not is_tabular(tmp_path, None)
 
 
 def test_parquet_and_gzip_are_read_like_text(tmp_path: Path) -> None:
