@@ -134,7 +134,7 @@ def test_answers_in_every_form_that_models_give(tmp_path: Path, outputs: list[st
 @pytest.mark.parametrize(
     ("answer", "prediction"),
     [
-        ('{"other": [0, 9, 0], "probabilities": [0.1, 0.8, 0.1]}', None),
+        ('{"other": [9, 0, 0], "probabilities": [0.1, 0.8, 0.1]}', None),
         ('{"other": [0, 0, 9], "chances": [0.1, 0.8, 0.1]}', "chances"),
         ('{"label": 1, "probabilities": [0.1, 0.2, 0.7]}', "label"),
     ],
