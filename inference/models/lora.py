@@ -73,6 +73,8 @@ def apply(model: Any, folder: Path) -> int:
         raise ModelBroken(f"{WEIGHTS} can't be read: {error}") from error
     pairs = _pairs(tensors)
     for name, (down, up) in pairs.items():
+        if down.ndim != 2 or up.ndim != 2:
+            raise ModelBroken(f"The adapter's {name} is no pair of matrices.")
         try:
             weight: Tensor = model.get_submodule(name).weight  # (out, in)
         except AttributeError:
@@ -119,6 +121,6 @@ def _document(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelBroken(f"{path.name} can't be read: {error}") from None
     return found if isinstance(found, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,10 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Outcome
 
 def artifact(tuned: tuple[Path, Path, Outcome], folder: Path) -> Path:
     return lora.with_base(tuned[0], tuned[1], folder / "artifact")
+
+
+def pair_of(module: str, down: tuple[int, ...], up: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return {f"base_model.model.{module}.lora_A.weight": down, f"base_model.model.{module}.lora_B.weight": up}
 
 
 def test_little_is_trained_and_it_helps(tuned: tuple[Path, Path, Outcome]) -> None:
@@ -212,6 +217,38 @@ def test_weights_of_another_shape_are_named(tuned: tuple[Path, Path, Outcome], t
     save_file(tensors, folder / adapters.WEIGHTS)
     with pytest.raises(ModelBroken, match=r"The adapter's model\.layers"):
         load(folder, environment={})
+
+
+@pytest.mark.parametrize(
+    ("tensors", "complaint"),
+    [
+        (None, "adapter_model.safetensors can't be read"),
+        ({}, "half an adapter, or none"),
+        ({"base_model.model.layer.lora_A.weight": (2, 4)}, "half an adapter, or none"),
+        ({"base_model.model.layer.lora_magnitude_vector": (4,)}, "holds base_model.model.layer.lora_magnitude_vector"),
+        ({"layer.lora_A.weight": (2, 4), "layer.lora_B.weight": (4, 2)}, "holds layer.lora_A.weight"),
+        (pair_of("gone", (2, 4), (4, 2)), "changes gone, which the base has not"),
+        (pair_of("layer", (4,), (4, 2)), "layer is no pair of matrices"),
+        (pair_of("layer", (2, 4), (4, 2, 1)), "layer is no pair of matrices"),
+    ],
+)
+def test_weights_that_are_no_plain_lora_of_the_base_are_said(
+    tmp_path: Path, tensors: dict[str, tuple[int, ...]] | None, complaint: str
+) -> None:
+    base = torch.nn.ModuleDict({"layer": torch.nn.Linear(4, 4)})
+    (tmp_path / adapters.CONFIG).write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 2}')
+    (tmp_path / adapters.WEIGHTS).write_bytes(b"damaged")
+    if tensors is not None:
+        save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / adapters.WEIGHTS)
+    with pytest.raises(ModelBroken, match=re.escape(complaint)):
+        adapters.apply(base, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff"])
+def test_a_binding_that_is_no_json_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / adapters.BOUND).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ModelBroken, match=r"base\.json can't be read"):
+        adapters.base_of(tmp_path, {})
 
 
 def test_four_bits_say_what_they_need() -> None:

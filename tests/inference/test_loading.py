@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from inference.batch.opening import task_for
 from inference.errors import ModelBroken, ModelRefused
-from inference.models.configuration import TEXT_TO_TEXT, ZERO_SHOT
-from inference.models.loading import dtype_of, load, verify_folder
+from inference.models import memory, processor
+from inference.models.configuration import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT
+from inference.models.loading import Loaded, dtype_of, load, verify_folder
+from inference.models.tokenizer_files import load_tokenizer
 from inference.tasks.pipeline import Pipeline
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
@@ -101,11 +103,17 @@ def test_a_missing_file_is_named(folder: Path, name: str, reason: str) -> None:
         load(folder)
 
 
-def test_a_configuration_that_is_no_json_is_said(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
+@pytest.mark.parametrize(("text", "reason"), [("{", "can't be read"), ("[]", "holds no object")])
+def test_a_configuration_that_is_no_json_is_said(folder: Path, text: str, reason: str) -> None:
+    (folder / "config.json").write_text(text)
 
-    with pytest.raises(ModelBroken, match=r"config\.json can't be read"):
+    with pytest.raises(ModelBroken, match=rf"config\.json {reason}"):
         load(folder)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="There is no model folder"):
+        verify_folder(tmp_path / "gone", "0" * 64)
 
 
 def test_a_tokenizer_that_does_not_load_is_said(folder: Path) -> None:
@@ -113,6 +121,21 @@ def test_a_tokenizer_that_does_not_load_is_said(folder: Path) -> None:
 
     with pytest.raises(ModelBroken, match="tokenizer does not load"):
         load(folder)
+
+
+def test_a_folder_without_any_file_of_a_tokenizer_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelBroken, match=r"The tokenizer is missing: none of tokenizer\.json, .* is there"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("{", " can't be read"), ("{}", ": chat_template must be a text"), ("[]", ": chat_template")]
+)
+def test_a_chat_template_that_is_no_text_is_said(folder: Path, text: str, reason: str) -> None:
+    (folder / "chat_template.json").write_text(text)
+
+    with pytest.raises(ModelBroken, match=rf"chat_template\.json{reason}"):
+        load_tokenizer(folder)
 
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:
@@ -138,6 +161,13 @@ def test_truncated_weights_are_said(folder: Path) -> None:
 
     with pytest.raises(ModelBroken, match="weights do not load"):
         load(folder)
+
+
+@pytest.mark.parametrize("header", [b"{", b"[]", b'{"a": {}}', b'{"a": {"shape": 1}}', b"[" * 100_000])
+def test_damaged_weights_take_no_memory_before_their_loading_says_so(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+    assert memory.numbers_in(tmp_path) == 0
 
 
 def test_the_task_is_the_packages_or_the_models_own(folder: Path, bart_folder: Path) -> None:
@@ -192,3 +222,17 @@ def test_scores_are_computed_in_float16_on_a_gpu_and_texts_are_not(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [dtype_of({}, task) for task in (ZERO_SHOT, TEXT_TO_TEXT)] == [torch.float16, torch.bfloat16]
     assert dtype_of({"INFERENCE_DTYPE": "float32"}, ZERO_SHOT) == torch.float32
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_16_bits_on_a_processor_without_them_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fast: bool
+) -> None:
+    monkeypatch.setattr(processor, "computes_16_bits", lambda: fast)
+
+    assert dtype_of({"INFERENCE_DTYPE": "bfloat16"}) == torch.bfloat16
+    assert ("several times slower" in caplog.text) is not fast
+
+
+def test_a_model_of_vllm_without_defaults_has_those_of_transformers(tmp_path: Path) -> None:
+    assert Loaded(TEXT_GENERATION, None, None, tmp_path).generation_config.max_new_tokens is None
