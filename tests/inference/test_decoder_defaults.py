@@ -175,6 +175,17 @@ def test_several_texts_for_a_prompt_are_refused_by_file_and_key(with_defaults: C
         task_for(load(folder))
 
 
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [({"repetition_penalty": 101.0}, "repetition_penalty"), ({"do_sample": True, "top_k": 2_000_000}, "top_k")],
+)
+def test_a_default_out_of_range_is_refused_by_file_and_key(
+    with_defaults: Callable[..., Path], fields: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ModelBroken, match=rf"generation_config\.json: {name} must be"):
+        task_for(load(with_defaults(**fields)))
+
+
 def test_a_decoder_that_fails_on_a_first_text_is_refused_at_start(
     long_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

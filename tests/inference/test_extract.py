@@ -119,3 +119,9 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path, damage: Callable[[byte
     with pytest.raises(ModelRefused, match=r"damaged|not an archive"):
         extract(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_can_not_be_opened_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        extract(tmp_path / "gone.tar.gz", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

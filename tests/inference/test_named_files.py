@@ -88,3 +88,16 @@ def test_layers_that_no_weight_file_backs_are_refused(folder: Path, key: str) ->
 def test_files_of_macos_beside_the_weights_are_no_weight_files(folder: Path) -> None:
     (folder / "._model.safetensors").write_bytes(b"Mac OS X")
     check_named_files(folder, {"num_layers": 1})
+
+
+def test_a_document_of_more_than_64_mib_is_not_read(folder: Path) -> None:
+    with (folder / "tokenizer_config.json").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    with pytest.raises(ModelBroken, match=r"tokenizer_config\.json is larger than 67108864 bytes"):
+        check_named_files(folder, {})
+
+
+def test_weights_with_a_header_of_more_than_64_mib_are_not_read(folder: Path) -> None:
+    (folder / "decoy.safetensors").write_bytes(((64 << 20) + 1).to_bytes(8, "little"))
+    with pytest.raises(ModelBroken, match=r"decoy\.safetensors has a header of 67108865 bytes"):
+        check_named_files(folder, {"num_layers": 1})
