@@ -13,7 +13,7 @@ from inference.decoders import GenerationRequest
 from inference.decoders.messages import plain
 from inference.decoders.settings import NAMES, Decoding, Limits
 from inference.engines.sampling import record_key
-from inference.errors import RecordInvalid, TooLong
+from inference.errors import TooLong
 from inference.records.parameters import Switch, named
 from inference.records.requests import InferenceRequest, parameters_of, texts_of
 from promotion.errors import Invalid
@@ -60,8 +60,6 @@ class RequestReader:
             prepared = tuple(one for text in texts for one in _drawn(self._prepared(text, settings, chat), settings))
         except TooLong as error:
             raise TooLong(error.field, error.reason, identity) from None
-        except RecordInvalid:
-            raise
         except Invalid as error:
             raise named(error, identity) from None
         ignored = len(own) if job is not None else 0
