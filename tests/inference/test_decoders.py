@@ -17,7 +17,7 @@ from inference.batch.opening import task_for
 from inference.decoders import RequestHandle, TokenEvent
 from inference.decoders.task import TextGeneration
 from inference.decoders.words import Words
-from inference.errors import ModelBroken, RecordInvalid, TooLong
+from inference.errors import HyperParametersInvalid, ModelBroken, RecordInvalid, TooLong
 from inference.models import memory
 from inference.models.configuration import TEXT_GENERATION
 from inference.models.loading import Loaded, load
@@ -337,3 +337,29 @@ def test_the_last_piece_carries_the_whole_text(decoder: Pipeline) -> None:
 
     assert [event.generated_text for event in events[:-1]] == [None] * 5
     assert events[-1].generated_text == "".join(event.text for event in events)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            {"inputs": "fox", "stream": True, "parameters": {"decoder_input_details": True}},
+            "decoder_input_details: is not told in a stream",
+        ),
+        ({"inputs": [[]]}, "inputs: must hold 1 to 1000 messages"),
+        ({"messages": [SYSTEM, "fox"]}, "messages: must hold 1 to 1000 messages"),
+        ({"messages": [SYSTEM[1]] * 1_001}, "messages: must hold 1 to 1000 messages"),
+    ],
+)
+def test_what_a_stream_or_a_conversation_can_not_hold_is_said(
+    decoder: Pipeline, record: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecordInvalid, match=f"^{said}"):
+        decoder.parse_record(record)
+
+
+def test_an_unknown_parameter_of_a_whole_job_is_refused_by_name(decoder: Pipeline) -> None:
+    with pytest.raises(
+        HyperParametersInvalid, match=r"max_new_token: is not a parameter .* did you mean max_new_tokens"
+    ):
+        Pipeline(decoder.task, job={"max_new_token": 5})

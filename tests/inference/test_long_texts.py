@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from inference.batch.opening import task_for
-from inference.decoders.settings import Decoding
+from inference.decoders.request_reader import RequestReader
+from inference.decoders.settings import Decoding, Limits
 from inference.models.loading import Loaded, load
 from inference.models.tokenizing import Encoder
 from inference.tasks.pipeline import Pipeline
@@ -79,6 +80,24 @@ def test_a_word_without_an_end_is_cut_within(counted: tuple[Pipeline, Counting])
 
     assert len(prepared(pipeline, "ab" * 1_000_000, 50)) == 50
     assert tokenizer.characters < 10_000
+
+
+class LongWords:
+    """A tokenizer whose tokens are long words, which are numbers."""
+
+    bos_token = eos_token_id = None
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [int(word) for word in text.split()]}
+
+
+def test_the_end_of_a_prompt_of_long_tokens_is_read_further() -> None:
+    reader = RequestReader(LongWords(), Limits(100, 200, 200), Decoding())
+    text = " ".join(f"{number:0100d}" for number in range(1_000))
+
+    asked = reader.request({"inputs": text, "parameters": {"truncate": 50}}, None)
+
+    assert asked.prepared[0].tokens == tuple(range(950, 1_000))
 
 
 def test_of_a_huge_source_text_only_the_beginning_is_tokenized(t5_folder: Path) -> None:
