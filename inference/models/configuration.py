@@ -46,7 +46,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the object in config.json.
 
     Raises:
-        ModelBroken: the file is missing, can't be read, or is no JSON object.
+        ModelBroken: the file can't be read, or is no JSON object.
     """
     return read_object(folder, CONFIG)
 
@@ -55,13 +55,11 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
     """Return the object in a JSON file of a model's folder.
 
     Raises:
-        ModelBroken: the file is missing, can't be read, or is no JSON object; names the file.
+        ModelBroken: the file can't be read, or is no JSON object; names the file.
     """
     try:
         found = json.loads((folder / name).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ModelBroken(f"{name} is missing.") from None
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{name} can't be read: {error}") from None
     if not isinstance(found, dict):
         raise ModelBroken(f"{name} holds no object.")

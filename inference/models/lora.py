@@ -121,6 +121,6 @@ def _document(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{path.name} can't be read: {error}") from None
     return found if isinstance(found, dict) else {}

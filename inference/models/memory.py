@@ -62,7 +62,7 @@ def _numbers(path: Path) -> int:
             header = json.loads(stream.read(length))
         tensors = [value for name, value in header.items() if name != "__metadata__"]
         return sum(prod(tensor["shape"]) for tensor in tensors)
-    except (struct.error, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+    except (OSError, struct.error, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         # A damaged file; loading it reports the reason.
         return 0
 

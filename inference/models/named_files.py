@@ -100,6 +100,6 @@ def _document(path: Path) -> dict[str, Any]:
         raise ModelBroken(f"{path.name} is larger than {_LARGEST_DOCUMENT} bytes.")
     try:
         found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{path.name} can't be read: {str(error)[:200]}") from None
     return found if isinstance(found, dict) else {}

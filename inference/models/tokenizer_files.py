@@ -66,6 +66,6 @@ def _document(folder: Path, name: str) -> dict[str, Any]:
         found = json.loads((folder / name).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{name} can't be read: {error}") from None
     return found if isinstance(found, dict) else {}

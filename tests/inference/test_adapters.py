@@ -244,9 +244,12 @@ def test_weights_that_are_no_plain_lora_of_the_base_are_said(
         adapters.apply(base, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff"])
-def test_a_binding_that_is_no_json_is_said(tmp_path: Path, text: str) -> None:
-    (tmp_path / adapters.BOUND).write_bytes(text.encode("latin-1"))
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff", None])
+def test_a_binding_that_is_no_json_is_said(tmp_path: Path, text: str | None) -> None:
+    if text is None:
+        (tmp_path / adapters.BOUND).mkdir()
+    else:
+        (tmp_path / adapters.BOUND).write_bytes(text.encode("latin-1"))
     with pytest.raises(ModelBroken, match=r"base\.json can't be read"):
         adapters.base_of(tmp_path, {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,23 @@ def test_a_configuration_that_is_no_json_is_said(folder: Path, text: str, reason
 
     with pytest.raises(ModelBroken, match=rf"config\.json {reason}"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer_config.json", "chat_template.json"]
+)
+def test_a_folder_in_the_place_of_a_file_is_said(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+
+    with pytest.raises(ModelBroken, match=f"{re.escape(name)} can't be read"):
+        load(folder)
+
+
+def test_a_folder_in_the_place_of_weights_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").mkdir()
+
+    assert memory.numbers_in(tmp_path) == 0
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
