@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from inference.errors import ModelBroken, ModelRefused
+from inference.models.json_files import read_fields, read_json
 from promotion.domain.model_tasks import TASKS, TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT, task_named, task_told
 
 __all__ = ["TEXT_GENERATION", "TEXT_TO_TEXT", "ZERO_SHOT"]
@@ -46,7 +46,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the object in config.json.
 
     Raises:
-        ModelBroken: the file can't be read, or is no JSON object.
+        ModelBroken: the file is missing, can't be read, or is no JSON object.
     """
     return read_object(folder, CONFIG)
 
@@ -55,12 +55,9 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
     """Return the object in a JSON file of a model's folder.
 
     Raises:
-        ModelBroken: the file can't be read, or is no JSON object; names the file.
+        ModelBroken: the file is missing, can't be read, or is no JSON object; names the file.
     """
-    try:
-        found = json.loads((folder / name).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelBroken(f"{name} can't be read: {error}") from None
+    found = read_json(folder / name)
     if not isinstance(found, dict):
         raise ModelBroken(f"{name} holds no object.")
     return found
@@ -134,7 +131,6 @@ def classes_of(config: Mapping[str, Any]) -> dict[int, str] | None:
 def _fields(path: Path) -> dict[str, Any]:
     """Return the object in a file, empty if the file is missing or broken; another reader reports that."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_fields(path)
+    except ModelBroken:
         return {}
-    return found if isinstance(found, dict) else {}

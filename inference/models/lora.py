@@ -6,7 +6,6 @@ itself under `base/`. A base that differs in a single byte gives another model, 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from inference.errors import ModelBroken, ModelRefused
+from inference.models.json_files import read_fields
 from promotion.client.artifact import manifest_of_folder
 
 CONFIG, WEIGHTS, BOUND = "adapter_config.json", "adapter_model.safetensors", "base.json"
@@ -38,9 +38,9 @@ def base_of(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
 
     Raises:
         ModelRefused: it is another base, or the adapter names none.
-        ModelBroken: there is no base.
+        ModelBroken: there is no base, or base.json can't be read.
     """
-    bound = _document(folder / BOUND).get("manifest_sha256")
+    bound = read_fields(folder / BOUND).get("manifest_sha256")
     if not isinstance(bound, str) or len(bound) != 64:
         raise ModelRefused(f"This adapter is bound to no base: {BOUND} has no manifest_sha256.")
     brought = folder / BASE_FOLDER
@@ -66,7 +66,7 @@ def apply(model: Any, folder: Path) -> int:
     Raises:
         ModelBroken: the adapter is no plain LoRA, or doesn't fit the model.
     """
-    scale = _scale(_document(folder / CONFIG))
+    scale = _scale(read_fields(folder / CONFIG))
     try:
         tensors = load_file(folder / WEIGHTS)
     except Exception as error:  # safetensors raises what its own code does, and the file may hold anything
@@ -114,13 +114,3 @@ def _pairs(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     if not halves or any(len(found) != 2 for found in halves.values()):
         raise ModelBroken(f"{WEIGHTS} holds half an adapter, or none.")
     return {module: (found["lora_A"], found["lora_B"]) for module, found in halves.items()}
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelBroken(f"{path.name} can't be read: {error}") from None
-    return found if isinstance(found, dict) else {}

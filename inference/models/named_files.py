@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import ModelBroken, ModelRefused
+from inference.models.json_files import read_fields
 
 _LARGEST_DOCUMENT = 64 << 20
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".msgpack", ".h5", ".joblib", ".npy", ".npz")
@@ -98,8 +99,4 @@ def _tensors(path: Path) -> Iterator[str]:
 def _document(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST_DOCUMENT:
         raise ModelBroken(f"{path.name} is larger than {_LARGEST_DOCUMENT} bytes.")
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelBroken(f"{path.name} can't be read: {str(error)[:200]}") from None
-    return found if isinstance(found, dict) else {}
+    return read_fields(path)

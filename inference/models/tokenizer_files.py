@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
 from inference.errors import ModelBroken
+from inference.models.json_files import read_fields
 
 # One of these is needed; the tokenizer's own class reports which others it needs. A test compares the list with the
 # classes of the installed transformers.
@@ -30,7 +30,7 @@ def load_tokenizer(folder: Path, model_type: str = "") -> Any:
         ModelBroken: the tokenizer's files are missing or don't load; names them.
     """
     present = [name for name in NAMES if (folder / name).exists()]
-    config = _document(folder, _CONFIG)
+    config = read_fields(folder / _CONFIG)
     if not present and not _without_files(config, model_type):
         if (folder / "tekken.json").exists():
             raise ModelBroken("tekken.json alone needs mistral-common, which is not here: add tokenizer.json.")
@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path, model_type: str = "") -> Any:
         raise ModelBroken(f"The tokenizer reads no text: {', '.join(present)} can't be used; add tokenizer.json.")
     if not getattr(tokenizer, "chat_template", None) and (folder / _CHAT_TEMPLATE).exists():
         # Multimodal processors store the template here.
-        template = _document(folder, _CHAT_TEMPLATE).get("chat_template")
+        template = read_fields(folder / _CHAT_TEMPLATE).get("chat_template")
         if not isinstance(template, str):
             raise ModelBroken(f"{_CHAT_TEMPLATE}: chat_template must be a text.")
         tokenizer.chat_template = template
@@ -59,13 +59,3 @@ def first_line(error: Exception) -> str:
 
 def _without_files(config: dict[str, Any], model_type: str) -> bool:
     return config.get("tokenizer_class") in WITHOUT_FILES or model_type in ("byt5", "canine", "perceiver")
-
-
-def _document(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / name).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelBroken(f"{name} can't be read: {error}") from None
-    return found if isinstance(found, dict) else {}
