@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import gc
 import json
 import logging
 import os
@@ -70,7 +69,6 @@ def main() -> int:
         host = Host(Options(ports, home, config, template, inference))
         _say("Starting AWS, the identity provider and the functions …")
         host.start()
-        gc.freeze()  # what has been imported stays to the end
         # A second service must not overwrite the first one's key; its own is named by PROMOTION_PUBLIC_KEY, which is
         # printed.
         if not options.private and ports == Ports():

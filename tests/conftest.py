@@ -82,7 +82,7 @@ def imports_are_no_garbage() -> None:
 
 @pytest.fixture(autouse=True)
 def cold_start() -> Iterator[None]:
-    """Leave the next test what a new process has: nothing cached by the product, and the environment as it was."""
+    """Leave the next test what a new process has: no answer cached by the product, and the environment as it was."""
     before = dict(os.environ)
     yield
     for name in {*before, *os.environ} - {"PYTEST_CURRENT_TEST"}:

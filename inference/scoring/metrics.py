@@ -77,7 +77,7 @@ def rouge_applies(references: Sequence[str]) -> bool:
 
 
 def mean_estimates(scores: Numbers, *, seed: int = 0) -> list[Estimate]:
-    """Return the mean of each column of `scores`, shape (records, metrics), with its interval."""
+    """Return the mean of each column of `scores`, shape (records, metrics) with at least one record, with its interval."""
     count, columns = scores.shape
     means = scores.mean(axis=0)
     if count > _MOST_RESAMPLED:
