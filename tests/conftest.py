@@ -73,6 +73,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a parameter of bytes by its place: bytes can hold the time, as gzip's do, and all workers need the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True, scope="module")
 def imports_are_no_garbage() -> None:
     """Have the collector pass over what stays to the end: looking through it took an eighth of a worker's time."""

@@ -51,7 +51,7 @@ def test_a_table_that_is_nowhere_is_refused(tmp_path: Path) -> None:
         ("a.json", b"[\n[1, 2],\n[3, 4]\n]", {"0": [1, 3], "1": [2, 4]}),
         ("a.jsonl", b'{"SageMakerOutput": {"score": 0.5}, "id": "a"}\n', {"id": ["a"], "score": [0.5]}),
         ("a.jsonl", b'{"SageMakerOutput": 2, "id": "a"}\n', {"id": ["a"], "prediction": [2]}),
-        ("a.jsonl.gz", gzip.compress(b'{"x": 1}\n{"y": 2}\n'), {"x": [1, None], "y": [None, 2]}),
+        ("a.jsonl.gz", gzip.compress(b'{"x": 1}\n{"y": 2}\n', mtime=0), {"x": [1, None], "y": [None, 2]}),
     ],
 )
 def test_rows_of_json_become_columns(
