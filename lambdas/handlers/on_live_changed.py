@@ -63,8 +63,6 @@ def follow(group: str, environment: str) -> str:
     state = view.environment(environment)
     settings = _settings(group, environment)
     name = names.endpoint_name(settings.name, prefix(), environment, group) if settings else state.endpoint.name
-    if not name:
-        return "none"
     endpoints = _endpoints(environment)
     try:
         wanted = _wanted(view, state, settings) if settings else None

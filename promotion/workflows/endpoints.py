@@ -24,14 +24,15 @@ def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState
     """Record a changed endpoint of `group` in `name`; `version` is the wanted or the served version.
 
     Raises:
-        Invalid: the environment or the version is unknown.
+        Invalid: the version is unknown, or the environment, unless it has an endpoint from before it left the configuration.
     """
-    context.config.environment(name, group)
     # Before it is compared with the recorded one, which is as short.
     endpoint = replace(endpoint, problem=endpoint.problem[:LONGEST_PROBLEM])
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         known(view, version)
+        if not view.environment(name).endpoint.name:
+            context.config.environment(name, group)
         if same(endpoint, view.environment(name).endpoint):
             return "this is recorded already"
         changed = payloads.EndpointChanged(
