@@ -165,6 +165,20 @@ def test_a_job_that_sagemaker_refuses_is_told_and_tried_again(service: Simulatio
     assert service.undelivered == []
 
 
+@pytest.mark.parametrize("call", ["sagemaker:DescribeProcessingJob", "sagemaker:CreateProcessingJob"])
+def test_an_error_of_sagemaker_itself_is_no_refusal_and_no_missing_job(service: Simulation, call: str) -> None:
+    service.fails_if = lambda name, given: name == call
+    service.register()
+    service.settle()
+    assert service.undelivered
+    assert jobs(service) == []
+    assert (package(service).hashing, package(service).problem) == (True, "")
+    service.fails_if = None
+    service.redrive()
+    assert not package(service).hashing
+    assert len(jobs(service)) == 1
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
