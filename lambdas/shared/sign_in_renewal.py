@@ -64,10 +64,9 @@ def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[st
     sent["entered_at"] = str(_entered_at(session))
     fields = {name: form[name] for name in _FIELDS if name in form}
     value = form_keys().kept_form({**fields, **sent}, now() + FORM_KEPT)
-    if len(value) > LONGEST_KEPT:
-        # Without the reason, which is too long for a cookie; the next sign-in is still recognised as made for this form.
-        value = form_keys().kept_form({**fields, "reason": "", **sent}, now() + FORM_KEPT)
-    answer.cookies = [http_app.cookie(form_cookie_name(), value, int(FORM_KEPT.total_seconds()))]
+    # The longest reason fits; a field that no form of ours sends may not, and browsers refuse such a cookie.
+    if len(value) <= LONGEST_KEPT:
+        answer.cookies = [http_app.cookie(form_cookie_name(), value, int(FORM_KEPT.total_seconds()))]
     return answer
 
 

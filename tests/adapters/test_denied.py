@@ -37,6 +37,18 @@ def test_an_input_that_may_not_be_listed_fails_the_run(
         run(input="s3://lake/g/dev/input.jsonl")
 
 
+def test_an_input_that_s3_fails_to_list_is_no_missing_input(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    live_in_dev(aws, monkeypatch)
+
+    def breaks(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "InternalError"}}, "ListObjectsV2")
+
+    aws.s3.meta.events.register("before-call.s3.ListObjectsV2", breaks)
+    monkeypatch.setattr(prepare_inference, "client", lambda service: aws.s3)
+    with pytest.raises(ClientError, match="InternalError"):
+        run()
+
+
 def test_metrics_that_may_not_be_read_are_denied_and_not_missing() -> None:
     with Stubber(boto3.client("s3", region_name="us-east-1")) as stub:
         stub.add_client_error("get_object", "AccessDenied", "no kms:Decrypt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,19 @@ def test_registrations_are_tried_again_from_their_queue(tmp_path: Path) -> None:
         assert [kind for kind, *_ in service.story()][1:] == [names.MODEL_REGISTERED, names.APPROVAL_REQUESTED]
         assert "sqs:ChangeMessageVisibility" in service.calls
         assert service.undelivered == []
+
+
+def test_delayed_mail_that_cant_be_sent_is_tried_again_and_then_set_aside(tmp_path: Path) -> None:
+    with simulation(tmp_path, settle="60s") as service:
+        service.register(1)
+        service.settle()
+        service.register(2)
+        service.settle()
+        service.fails_if = lambda call, given: call == "sesv2:SendEmail"
+        passes(service)
+        assert service.calls.count("sesv2:SendEmail") > 2
+        assert [json.loads(message.body)["target"] for message in service.dead] == [names.MAIL]
+        service.fails_if = None
+        with time_machine.travel(BEGINNING + timedelta(hours=1), tick=True):
+            service.redrive()
+        assert service.mails == [mail_of(service, 1), mail_of(service, 2)]

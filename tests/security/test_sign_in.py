@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Iterator
@@ -117,6 +118,13 @@ def test_a_late_form_is_answered_with_a_sign_in_and_comes_back_filled(attacked: 
     assert "You were about to reject" in page.text
     other = attacked.send("GET", attacked.link("quorum:1:dev:1"), headers={"Cookie": f"{attacked.cookie(ANN)}; {form}"})
     assert "Reads poorly" not in other.text
+
+
+def test_a_late_form_that_no_cookie_holds_is_not_kept(attacked: Attacked) -> None:
+    late = old_session(attacked, timedelta(minutes=16))
+    versions = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(200))
+    answer = sent(attacked, late, "/models/two/dev/rollback", to_version=versions, reason="Slow.")
+    assert (answer.status, "set-cookie" in answer.headers) == (401, False)
 
 
 def test_a_late_form_from_elsewhere_is_refused_before_anything_is_kept(attacked: Attacked) -> None:
