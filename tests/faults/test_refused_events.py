@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,10 +14,11 @@ import time_machine
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto.sagemaker.models import sagemaker_backends
 
+from promotion import names
 from promotion.errors import IntegrityError, Invalid
 from tests.fakes import ANN, GROUP
 from tests.faults.people import confirmed_as
-from tests.faults.resources import client, function
+from tests.faults.resources import client, forget, function
 from tests.faults.simulation import BEGINNING, Simulation
 
 ARN = f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{GROUP}/1"
@@ -145,6 +147,13 @@ def test_the_message_of_a_functions_error_is_shown_without_its_trace(service: Si
 def test_an_operation_that_is_not_its_callers_is_refused(
     service: Simulation, form: dict[str, str], by: str, status: int, code: str
 ) -> None:
+    got, document = operate(by, **form)
+    assert (got, document["error"]) == (status, code)
+    assert service.story() == []
+
+
+def operate(by: str, **form: str) -> tuple[int, dict[str, Any]]:
+    """Send an operation, signed by a principal of the account; return the answer's status and document."""
     event = {
         "version": "2.0", "rawPath": "/operations", "rawQueryString": "", "isBase64Encoded": False,
         "headers": {"host": "promotion.example.com", "content-type": "application/json", "accept": "application/json"},
@@ -153,8 +162,27 @@ def test_an_operation_that_is_not_its_callers_is_refused(
     }  # fmt: skip
     with confirmed_as(f"arn:aws:iam::123456789012:{by}"):
         answer = function("operate")(event, None)
-    assert (answer["statusCode"], json.loads(answer["body"])["error"]) == (status, code)
-    assert service.story() == []
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def test_a_report_about_a_group_that_is_not_governed_is_refused(service: Simulation, tmp_path: Path) -> None:
+    config = tmp_path / names.CONFIG_FILE
+    text = config.read_text(encoding="utf-8").replace('groups = ["*"]', f'groups = ["{GROUP}"]')
+    reporters = '[advanced.inference]\nreporters = ["arn:aws:iam::123456789012:role/evaluation"]\n'
+    config.write_text(f"{text}\n{reporters}", encoding="utf-8")
+    forget()
+    report = {"operation": "report", "environment": "dev", "version": "1", "metrics": '{"auc": {"value": 0.9, "n": 9}}'}
+    status, document = operate("role/evaluation", **report, group="other")
+    assert (status, document["error"], document["message"]) == (
+        400,
+        "invalid",
+        "group: 'other' is not governed by this service.",
+    )
+    status, document = operate("role/evaluation", **report)
+    assert (status, document["message"]) == (
+        404,
+        f"version: {GROUP} has no version 1 that this service knows of.",
+    )
 
 
 def test_a_run_without_a_group_is_refused_by_field(service: Simulation) -> None:
