@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import boto3
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from lambdas.handlers import on_inference_completed, prepare_inference
+from promotion import names
 from promotion.aws.s3.artifacts import Denied, read_details, read_json
 from promotion.aws.s3.picture_store import read_picture
 from promotion.domain.canonical_json import canonical
@@ -17,8 +19,8 @@ from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
 from promotion.errors import Invalid
 from promotion.workflows import runs
-from tests.adapters.conftest import Aws
-from tests.adapters.prepared import live_in_dev, run
+from tests.adapters.conftest import MODELS, Aws
+from tests.adapters.prepared import EVIDENCE, live_in_dev, run
 from tests.fakes import ANN, CHO, GROUP, FakeService, as_client
 
 
@@ -47,6 +49,31 @@ def test_an_input_that_s3_fails_to_list_is_no_missing_input(aws: Aws, monkeypatc
     monkeypatch.setattr(prepare_inference, "client", lambda service: aws.s3)
     with pytest.raises(ClientError, match="InternalError"):
         run()
+
+
+@pytest.mark.parametrize(("code", "raised"), [("AccessDenied", True), ("NoSuchKey", False)])
+def test_a_baseline_that_may_not_be_read_fails_the_run_and_a_missing_one_is_noted(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, code: str, raised: bool
+) -> None:
+    live_in_dev(aws, monkeypatch, baseline_uri=f"s3://{MODELS}/baseline.json")
+
+    def refuse(params: dict[str, Any], **_: Any) -> None:
+        if params["url_path"].endswith("/baseline.json"):
+            raise ClientError({"Error": {"Code": code, "Message": "no kms:Decrypt"}}, "GetObject")
+
+    aws.s3.create_bucket(Bucket=EVIDENCE)
+    aws.s3.meta.events.register("before-call.s3.GetObject", refuse)
+    monkeypatch.setattr(prepare_inference, "client", lambda service: aws.s3)
+    if raised:
+        with pytest.raises(Denied, match="no kms:Decrypt"):
+            run()
+        return
+    run()
+    kept = [each["Key"] for each in aws.s3.list_objects_v2(Bucket=EVIDENCE)["Contents"]]
+    [key] = [each for each in kept if each.endswith("/context/baseline.json")]
+    aws.s3.meta.events.unregister("before-call.s3.GetObject", refuse)
+    written = json.loads(aws.s3.get_object(Bucket=EVIDENCE, Key=key)["Body"].read())
+    assert "can't be read" in written[names.BASELINE_PROBLEM]
 
 
 def test_metrics_that_may_not_be_read_are_denied_and_not_missing() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from lambdas.shared.appending import signing
 from lambdas.shared.dependencies import ledger, signer
 from promotion import names
 from promotion.ledger.payloads import SigningKeyChanged
@@ -44,3 +45,13 @@ def test_a_new_signing_key_takes_over_also_if_the_old_one_is_lost(service: Simul
     assert set(change.signatures) == ({new} if lost else {old, new})
     assert service.differences() == []
     assert f"/models/{GROUP}/versions/2" in service.open(f"/models/{GROUP}")
+
+
+def test_a_key_that_the_configuration_does_not_name_signs_nothing(service: Simulation) -> None:
+    """A former key is used for the one signature of its succession, and only if the team named it."""
+    with service.without_faults():
+        context, own = signing(), signer().key_id
+        assert context.sign is not None
+        before = service.calls.count("kms:Sign")
+    assert context.sign_formerly(own, b"text") is None
+    assert service.calls.count("kms:Sign") == before
