@@ -87,17 +87,24 @@ class LongWords:
 
     bos_token = eos_token_id = None
 
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
     def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+        self.read.append(len(text))
         return {"input_ids": [int(word) for word in text.split()]}
 
 
 def test_the_end_of_a_prompt_of_long_tokens_is_read_further() -> None:
-    reader = RequestReader(LongWords(), Limits(100, 200, 200), Decoding())
+    words = LongWords()
+    reader = RequestReader(words, Limits(100, 200, 200), Decoding())
     text = " ".join(f"{number:0100d}" for number in range(1_000))
 
     asked = reader.request({"inputs": text, "parameters": {"truncate": 50}}, None)
 
     assert asked.prepared[0].tokens == tuple(range(950, 1_000))
+    assert len(words.read) > 1
+    assert max(words.read) < len(text) / 4
 
 
 def test_of_a_huge_source_text_only_the_beginning_is_tokenized(t5_folder: Path) -> None:
