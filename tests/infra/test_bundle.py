@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import struct
@@ -191,6 +192,26 @@ def test_the_three_bundles_used_last_are_kept(tmp_path: Path, monkeypatch: pytes
     fourth = build(4)
     assert [path.exists() for path in (first, second, third, fourth)] == [True, False, True, True]
     assert (first / "promotion" / "names.py").read_text() == "A = 1"
+
+
+def test_a_second_synth_waits_until_the_first_one_has_its_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, waits = make_root(tmp_path / "root"), []
+
+    def pip(command: list[str], **_: object) -> None:
+        Path(command[command.index("--target") + 1]).mkdir()
+        with (root / "build" / "bundle" / "lock").open("w") as second:
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waits.append(command)
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    bundle.build(root, root / "promotion.toml")
+    assert len(waits) == 1
+    with (root / "build" / "bundle" / "lock").open("w") as second:
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_code_that_is_moved_is_another_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
