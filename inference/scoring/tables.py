@@ -6,9 +6,11 @@ algorithms. Values are kept as pyarrow columns: a million lines of ten numbers t
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Bytes that are read to detect formats and headers.
 _PEEKED_BYTES = 1 << 16
+# Words for a missing value, besides nothing at all.
+_MISSING = ("NA", "NaN", "nan", "null", "None")
 # Keys of objects with the answers of many rows, as SageMaker's own algorithms return them.
 _LISTS = ("predictions", "instances", "outputs", "results")
 
@@ -113,7 +117,7 @@ def read_table(path: Path, *, header: bool | None = None, what: str = "file") ->
 
     Args:
         path: a file or a folder.
-        header: whether CSV files begin with column names; None detects it by the first two lines.
+        header: whether CSV files begin with column names; None detects it by the first row and the first values below it.
         what: the name of the file in errors.
 
     Raises:
@@ -151,10 +155,9 @@ def _read(file: Path, header: bool | None, what: str) -> pa.Table:
 
 
 def _read_csv(file: Path, compression: str | None, peeked: bytes, header: bool | None) -> pa.Table:
-    lines = [line for line in io.StringIO(peeked.decode("utf-8-sig", errors="replace")) if line.strip()][:2]
-    with_names = _has_header(lines) if header is None else header
+    with_names = _has_header(peeked.decode("utf-8-sig", errors="replace")) if header is None else header
     options = pa.csv.ReadOptions(autogenerate_column_names=not with_names)
-    convert = pa.csv.ConvertOptions(strings_can_be_null=True, null_values=["", "NA", "NaN", "nan", "null", "None"])
+    convert = pa.csv.ConvertOptions(strings_can_be_null=True, null_values=["", *_MISSING])
     with pa.input_stream(str(file), compression=compression) as stream:
         table = pa.csv.read_csv(
             stream, read_options=options, convert_options=convert,
@@ -165,12 +168,14 @@ def _read_csv(file: Path, compression: str | None, peeked: bytes, header: bool |
     return table
 
 
-def _has_header(lines: Sequence[str]) -> bool:
-    """Return True if the first line is a header: it has no number, and the next line has one."""
-    rows = [[cell.strip().strip('"') for cell in line.split(",")] for line in lines]
-    if len(rows) < 2:
-        return bool(rows) and not any(is_number(cell) for cell in rows[0])
-    return not any(is_number(cell) for cell in rows[0]) and any(is_number(cell) for cell in rows[1])
+def _has_header(text: str) -> bool:
+    """Return True if the first row is a header: it has no number, and a column's first value below it is one."""
+    rows = ([cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline="")))
+    first, *rest = [row for row in rows if any(row)] or [[]]
+    if any(is_number(cell) or cell in _MISSING for cell in first):
+        return False
+    below = [next((cell for cell in column if cell and cell not in _MISSING), "") for column in zip_longest(*rest)]
+    return any(map(is_number, below)) or (bool(first) and not rest)
 
 
 def is_number(cell: str) -> bool:

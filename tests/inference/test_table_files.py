@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +111,31 @@ def test_gates_are_a_list_or_an_objects(tmp_path: Path) -> None:
     gates = [{"metric": "f1", "min": 0.8}]
     assert gates_of(json.loads(json.dumps({"gates": gates}))) == gates_of(gates) == gates
     assert gates_of(None) == gates_of({}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("score\nNA\n0.5\n", {"score": [None, 0.5]}),
+        ("score,label\n,yes\nnull,no\n3,yes\n", {"score": [None, None, 3], "label": ["yes", "no", "yes"]}),
+        (',score\na,"0.5"\n', {"": ["a"], "score": [0.5]}),
+        ('text,score\n"one, two\nthree",0.5\n', {"text": ["one, two\nthree"], "score": [0.5]}),
+        ("score\n0.5", {"score": [0.5]}),
+        ("score\r\nNA\r\n0.5\r\n", {"score": [None, 0.5]}),
+        ("score\rNA\r0.5\r", {"score": [None, 0.5]}),
+        ("score\n", {"score": []}),
+        ("NA\n0.5\n", {"0": [None, 0.5]}),
+        ("null,a\n0.5,b\n", {"0": [None, 0.5], "1": ["a", "b"]}),
+        ("yes\nno\n42\n", {"0": ["yes", "no", "42"]}),
+        ("NA\nNA\n", {"0": [None, None]}),
+        ("\n \n", {"0": [" "]}),
+    ],
+)
+def test_a_header_is_known_by_the_first_values_below_it(
+    tmp_path: Path, text: str, columns: dict[str, list[Any]]
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(text.encode())
+    table = read_table(file)
+    assert {name: column.to_pylist() for name, column in table.columns.items()} == columns
+    assert table.named == (next(iter(columns)) != "0")
