@@ -54,7 +54,6 @@ class Deployment:
     routes: list[Route] = field(default_factory=list)
     api_id: str = ""
     api_stage: str = "$default"
-    default_function: str | None = None
 
     def function(self, name_or_arn: str) -> Function | None:
         """Return a function by name, ARN, or ARN with a version or alias."""

@@ -59,14 +59,9 @@ class HttpApi:
         if request.path == "/healthz" and (trouble := self._healthy()) is not None:
             return message(503, trouble)
         found = match(self._deployment.routes, request.method, request.path)
-        if found is not None:
-            route, parameters = found
-            key = f"{route.method} {route.path}"
-        elif self._deployment.default_function is not None:
-            route, parameters = Route(request.method, "/{proxy+}", self._deployment.default_function), {}
-            key = "$default"
-        else:
+        if found is None:
             return message(404, "Not Found")
+        route, parameters = found
         caller = None
         if route.authorization == "AWS_IAM":
             try:
@@ -74,7 +69,7 @@ class HttpApi:
             except (SignatureInvalid, PermissionError) as refused:
                 log.info("403 %s %s: %s", request.method, request.path, refused)
                 return message(403, "Forbidden")
-        return self._invoke(route, event(request, key, parameters, self._deployment, caller))
+        return self._invoke(route, event(request, f"{route.method} {route.path}", parameters, self._deployment, caller))
 
     def _signer(self, request: IncomingRequest) -> Caller:
         real = dt.datetime.fromtimestamp(time_machine.escape_hatch.time.time(), dt.UTC)

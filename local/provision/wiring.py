@@ -124,12 +124,10 @@ def route(builder: Builder, resource: Resource, properties: dict[str, Any]) -> M
     if authorization not in {"NONE", "AWS_IAM"}:
         raise TemplateError(f"{resource.logical_id}: the local service can't check {authorization}.")
     function_arn = properties["Target"].removeprefix("integrations/")
-    key = properties["RouteKey"]
-    if key == "$default":
-        builder.deployment.default_function = function_arn
-    else:
-        method, _, path = key.partition(" ")
-        builder.deployment.routes.append(Route(method, path, function_arn, authorization))
+    method, _, path = properties["RouteKey"].partition(" ")
+    if not path:
+        raise TemplateError(f"{resource.logical_id}: the local service doesn't know the route {method}.")
+    builder.deployment.routes.append(Route(method, path, function_arn, authorization))
     return Made(resource.logical_id)
 
 
