@@ -72,10 +72,18 @@ def test_not_action_and_not_resource_turn_around() -> None:
         ({"ForAllValues:StringEquals": {"ses:Recipients": ["a"]}}, {"ses:Recipients": ["a", "b"]}, False),
         ({"ForAnyValue:StringEquals": {"ses:Recipients": ["a"]}}, {"ses:Recipients": ["a", "b"]}, True),
         ({"SomethingNew": {"events:source": "promotion"}}, {"events:source": "promotion"}, False),
+        ({"SomethingNotNew": {"events:source": "promotion"}}, {"events:source": "promotion"}, False),
+        ({"NumericGreaterThan": {"events:source": 1}}, {"events:source": "2"}, False),
     ],
 )
 def test_conditions(condition: dict[str, Any], context: dict[str, Any], holds: bool) -> None:
     assert allowed(statement(Condition=condition), context=context) is holds
+
+
+@pytest.mark.parametrize("operator", ["SomethingNew", "SomethingNotNew", "ForAllValues:SomethingNew"])
+def test_a_deny_by_an_unknown_operator_denies(operator: str) -> None:
+    context = {"events:source": "promotion"}
+    assert not allowed(statement(), statement("Deny", Condition={operator: context}), context=context)
 
 
 def test_a_resources_policy_speaks_only_of_the_principals_it_names() -> None:
@@ -83,6 +91,26 @@ def test_a_resources_policy_speaks_only_of_the_principals_it_names() -> None:
     for who, expected in ((ROLE, True), (ROLE + "2", False)):
         got = policies.decision("ssm:GetParameter", PARAMETER, {}, identity=(), on_resource=[grant], principals=[who])
         assert got is expected
+
+
+@pytest.mark.parametrize(
+    ("element", "named"),
+    [
+        ({"Principal": "*"}, True),
+        ({"Principal": {"AWS": "*"}}, True),
+        ({"Principal": {"AWS": [ROLE + "2", ROLE]}}, True),
+        ({"Principal": {"AWS": "123456789012"}}, True),
+        ({"Principal": {"AWS": "210987654321"}}, False),
+        ({"Principal": ROLE}, False),
+        ({"NotPrincipal": {"AWS": ROLE}}, False),
+        ({"NotPrincipal": {"AWS": ROLE + "2"}}, True),
+        ({}, False),
+    ],
+)
+def test_a_statement_names_principals_by_arn_account_or_exception(element: dict[str, Any], named: bool) -> None:
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    principals = [ROLE, "arn:aws:iam::123456789012:root"]
+    assert policies.trusts({"Statement": everything | element}, "sts:AssumeRole", principals, {}) is named
 
 
 def test_a_trust_policy_lets_in_whom_it_names() -> None:
