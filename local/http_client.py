@@ -42,10 +42,6 @@ class Visitor:
         answer = self.http.get(self._url(link), headers={"Accept": "application/json"}, timeout=TIMEOUT_S)
         return {**answer.json(), "status": answer.status_code}
 
-    def page(self, link: str) -> str:
-        """Return a page as HTML."""
-        return self.http.get(self._url(link), timeout=TIMEOUT_S).text
-
     def post(self, link: str, **fields: str) -> requests.Response:
         """Send a form as the page would; the redirect is not followed."""
         headers = {"Accept": "application/json", "Origin": self.base_url}
@@ -59,11 +55,11 @@ class Visitor:
         self.http.get(f"{self.base_url}/login", params={"return_to": link, "renew": "1"}, timeout=TIMEOUT_S)
         return self.post(link, verdict=verdict, reason=reason, csrf=str(self.read(link).get("csrf", "")))
 
-    def roll_back(self, group: str, environment: str, reason: str, to_version: int | None = None) -> requests.Response:
+    def roll_back(self, group: str, environment: str, reason: str, to_version: int) -> requests.Response:
         """Send the form for a rollback on a model's page."""
         csrf = str(self.read(f"/models/{group}").get("csrf", ""))
-        chosen = {"to_version": str(to_version)} if to_version is not None else {}
-        return self.post(f"/models/{group}/{environment}/rollback", reason=reason, csrf=csrf, **chosen)
+        link = f"/models/{group}/{environment}/rollback"
+        return self.post(link, reason=reason, csrf=csrf, to_version=str(to_version))
 
     def _url(self, link: str) -> str:
         return urljoin(f"{self.base_url}/", link)
