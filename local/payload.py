@@ -171,8 +171,6 @@ def response(payload: bytes) -> Response:
     body_text = answer.get("body") or ""
     body = base64.b64decode(body_text) if answer.get("isBase64Encoded") else str(body_text).encode()
     headers = {str(name).lower(): str(value) for name, value in (answer.get("headers") or {}).items()}
-    for name, values in (answer.get("multiValueHeaders") or {}).items():
-        headers[str(name).lower()] = ",".join(map(str, values))
     headers.setdefault("content-type", "text/plain; charset=utf-8")
     listed = [*headers.items(), *(("set-cookie", cookie) for cookie in answer.get("cookies") or ())]
     return Response(int(answer["statusCode"]), body, listed)
