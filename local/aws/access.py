@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from moto.iam.exceptions import NotFoundException
+
 from local import ACCOUNT, REGION
 from local.aws import callers, needs, policies
 from local.aws.callers import Caller
@@ -79,6 +81,7 @@ def _trusted(caller: Caller, need: Need) -> bool:
     root = f"arn:aws:iam::{ACCOUNT}:root"
     try:
         document = callers.trust_policy(need.resource.rsplit("/", 1)[-1])
-    except Exception:  # noqa: BLE001 moto's own error for a role that doesn't exist; AWS says AccessDenied too
+    except NotFoundException:
+        # There is no such role; AWS says AccessDenied too.
         return False
     return policies.trusts(document, need.action, (*caller.principals, root), need.context)
