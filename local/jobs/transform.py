@@ -8,6 +8,7 @@ import json
 import subprocess
 import tarfile
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,9 +67,7 @@ def run(
             return processing.answered(body, said)
 
         for key, name in storage.keys(uri):
-            content = storage.read(bucket, key)
-            if source.get("CompressionType") == "Gzip":
-                content, name = gzip.decompress(content), name.removesuffix(".gz")
+            content = _unpacked(storage.read(bucket, key), source.get("CompressionType"), key)
             bodies = payloads(content, source.get("SplitType", "None"), settings)
             answers = list(_in_order(answer, bodies, settings["concurrent"]))
             storage.write(
@@ -173,6 +172,16 @@ def _settings(request: Mapping[str, Any], port: int) -> dict[str, Any]:
         "most_bytes": int(most if most is not None else offered.get("MaxPayloadInMB", 6)) * _MEBIBYTE,
         "concurrent": int(request.get("MaxConcurrentTransforms") or offered.get("MaxConcurrentTransforms") or 1),
     }
+
+
+def _unpacked(content: bytes, compression: str | None, key: str) -> bytes:
+    """Return an input object's content, by the CompressionType of the job."""
+    if compression != "Gzip":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as broken:
+        raise JobFailed(f"ClientError: {key} can't be unpacked: {broken}") from None
 
 
 def _in_order(answer: Callable[[bytes], bytes], bodies: Iterator[bytes], concurrent: int) -> Iterator[bytes]:

@@ -17,7 +17,11 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/inference:1"
 
 def execution_role(service: LocalService, name: str, *, without: str = "") -> str:
     """Make a role for SageMaker's jobs that has all rights that they need, except one."""
-    iam = service.session().client("iam")
+    return execution_role_by(service.session().client("iam"), name, without=without)
+
+
+def execution_role_by(iam: Any, name: str, *, without: str = "") -> str:
+    """Make such a role by a client of IAM."""
     trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     statements = [
         {"Effect": "Allow", "Action": ["s3:*", "ecr:*", "logs:*", "cloudwatch:PutMetricData"], "Resource": "*"}

@@ -75,3 +75,21 @@ def test_a_filter_takes_columns_of_csv_and_fields_of_json() -> None:
     assert Processing({"InputFilter": "$[0]"}, "text/csv; charset=utf-8").asked(b"7,8\n9,8\n") == b"7\n9\n"
     lines = Processing({"InputFilter": "$.features"}, "application/jsonlines")
     assert json.loads(lines.asked(b'{"id": 1, "features": [1, 2]}\n')) == [1, 2]
+
+
+def test_a_join_needs_an_answer_to_each_record() -> None:
+    joined = Processing({"JoinSource": "Input"}, "application/jsonlines")
+    with pytest.raises(JobFailed, match=r"^ClientError: 1 answers to 2 records can't be joined\.$"):
+        joined.answered(b'{"id": 1}\n{"id": 2}\n', b"1\n")
+
+
+def test_a_filter_that_finds_nothing_fails_the_job() -> None:
+    filtered = Processing({"InputFilter": "$.features"}, "application/jsonlines")
+    with pytest.raises(JobFailed, match=r"^ClientError: \$\.features finds nothing in this record\.$"):
+        filtered.asked(b'{"id": 1}\n')
+
+
+@pytest.mark.parametrize("wanted", [{"JoinSource": "Input"}, {"OutputFilter": "$.label"}])
+def test_an_answer_that_is_no_json_can_be_neither_joined_nor_filtered(wanted: dict[str, str]) -> None:
+    with pytest.raises(JobFailed, match=r"^ClientError: Unable to parse data as JSON: "):
+        Processing(wanted, "application/jsonlines").answered(b'{"id": 1}\n', b"one\n")
