@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from moto.core.request import Request
 from moto.core.routing import get_service_router
+from werkzeug.exceptions import HTTPException
 
 # Services that name the operation in the path, rather than in a header or a form.
 _REST = {"s3": "s3", "lambda": "lambda", "ses": "sesv2", "apigateway": "apigatewayv2", "scheduler": "scheduler"}
@@ -49,7 +50,8 @@ def _rest(environ: Mapping[str, Any], service: str, body: bytes) -> Operation:
     try:
         router = get_service_router(_REST[service])
         operation, parameters = router.match(Request(dict(environ)))
-    except Exception:  # noqa: BLE001 a path that is no operation of the service: moto says so better than we could
+    except HTTPException:
+        # The path is no operation of the service: moto answers with its own error.
         return Operation(service, "")
     query = {
         key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).items()

@@ -85,3 +85,23 @@ def test_no_signature_does_not_pass() -> None:
 def test_a_signature_expires() -> None:
     with pytest.raises(SignatureInvalid, match="expired"):
         verify(signed(), now=(dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6),))
+
+
+@pytest.mark.parametrize("stamp", ["", "yesterday", "20261130T250000Z"])
+def test_a_signature_without_a_valid_time_does_not_pass(stamp: str) -> None:
+    with pytest.raises(SignatureInvalid, match="no valid x-amz-date"):
+        verify(signed() | {"x-amz-date": stamp})
+
+
+@pytest.mark.parametrize("lacking", ["content-type", "host"])
+def test_a_request_that_lacks_a_signed_header_does_not_pass(lacking: str) -> None:
+    headers = signed()
+    del headers[lacking]
+    with pytest.raises(SignatureInvalid, match="signed header is missing"):
+        verify(headers)
+
+
+def test_a_signature_that_leaves_out_the_host_does_not_pass() -> None:
+    headers = signed()
+    with pytest.raises(SignatureInvalid, match="signed header is missing"):
+        verify(headers | {"authorization": headers["authorization"].replace(";host;", ";")})
