@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from queue import Queue
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -12,7 +15,11 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from local import moto_patches
-from local.jobs.pipelines import StepFailed, filled, in_order, register
+from local.jobs.pipelines import PipelineExecutor, StepFailed, filled, in_order, register
+from local.moto_patches import jobs, pipelines
+from local.moto_patches.jobs import Job
+from local.moto_patches.pipelines import Execution
+from tests.local.people import IMAGE, execution_role_by
 
 DEFINITION = {
     "Version": "2020-12-01",
@@ -92,3 +99,118 @@ def test_arguments_are_filled_in_at_any_depth() -> None:
     assert filled(arguments, {"Parameters.Group": "g"}) == {"A": ["g", "x/g"]}
     with pytest.raises(StepFailed, match=r"Steps\.train"):
         filled({"Get": "Steps.train"}, {})
+
+
+class Watched(Execution):
+    """An execution that reports its end."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            SimpleNamespace(arn="arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain/execution/run1")
+        )
+        self.ended = Queue[str]()
+
+    def succeed(self) -> None:
+        super().succeed()
+        self.ended.put("succeeded")
+
+    def fail(self, reason: str) -> None:
+        super().fail(reason)
+        self.ended.put(reason)
+
+
+@pytest.fixture
+def executor(sagemaker: Any) -> Iterator[PipelineExecutor]:
+    executor = PipelineExecutor("https://api.sagemaker.us-east-1.amazonaws.com")
+    yield executor
+    executor.stop()
+    jobs.runners.clear()
+
+
+def begun(*steps: dict[str, Any], **changed: Any) -> Watched:
+    """Begin an execution of a pipeline with these steps."""
+    role = execution_role_by(boto3.client("iam"), "retrain")
+    pipeline = SimpleNamespace(role_arn=role, pipeline_definition=json.dumps({"Steps": steps}))
+    execution = Watched()
+    pipelines.runners[0](SimpleNamespace(**{**vars(pipeline), **changed}), execution, {"Group": "g"})
+    return execution
+
+
+PROCESSING = {
+    "Name": "train",
+    "Type": "Processing",
+    "Arguments": {
+        "AppSpecification": {"ImageUri": IMAGE},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+    },
+}
+REGISTERING = {
+    "Name": "register",
+    "Type": "RegisterModel",
+    "Arguments": {"ModelPackageGroupName": {"Get": "Parameters.Group"}, "ModelPackageDescription": "by a step"},
+}
+
+
+@pytest.mark.usefixtures("executor")
+def test_an_execution_registers_a_model(sagemaker: Any) -> None:
+    assert begun(REGISTERING).ended.get(timeout=60) == "succeeded"
+    [found] = sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"]
+    assert found["ModelPackageDescription"] == "by a step"
+
+
+@pytest.mark.usefixtures("executor")
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (
+            {"Name": "tune", "Type": "Tuning", "Arguments": {}},
+            "Step tune: only Processing and RegisterModel steps run here, not Tuning.",
+        ),
+        ({"Name": "tune", "Type": "Tuning"}, "InternalServerError: 'Arguments'"),
+    ],
+)
+def test_a_step_that_is_not_run_here_fails_the_execution(step: dict[str, Any], said: str) -> None:
+    assert begun(step, REGISTERING).ended.get(timeout=60) == said
+
+
+@pytest.mark.usefixtures("executor")
+def test_a_failed_job_fails_the_execution_with_its_reason() -> None:
+    jobs.runners[:] = [lambda kind, given, job: job.fail("ClientError: no such input")]
+    assert begun(PROCESSING).ended.get(timeout=60) == "Step train Failed: ClientError: no such input"
+
+
+@pytest.mark.usefixtures("executor")
+def test_a_role_that_sagemaker_may_not_assume_fails_the_execution(sagemaker: Any) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    other: str = boto3.client("iam").create_role(
+        RoleName="other", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    )["Role"]["Arn"]
+    said = f"The trust policy of {other} does not let sagemaker.amazonaws.com assume it."
+    assert begun(REGISTERING, role_arn=other).ended.get(timeout=60) == said
+
+
+def test_an_execution_ends_when_the_local_service_is_stopped(executor: PipelineExecutor) -> None:
+    running = Event()
+
+    def run(kind: str, given: Any, job: Job) -> None:
+        running.set()
+
+    jobs.runners[:] = [run]
+    execution = begun(PROCESSING)
+    assert running.wait(60)
+    executor.stop()
+    assert execution.ended.get(timeout=60) == "The local service was stopped."
+
+
+def test_a_group_that_may_not_be_looked_up_is_not_made() -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "DescribeModelPackageGroup")
+
+    def describe(**given: Any) -> None:
+        raise denied
+
+    # It has no call that makes a group.
+    client = SimpleNamespace(describe_model_package_group=describe)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        register(client, {"ModelPackageGroupName": "g"})
