@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
@@ -33,8 +34,25 @@ LONGEST_WAIT = timedelta(days=1)
 LONGEST_RUN_S = 24 * 3600
 VOLUME_GB = 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
 # Errors that an immediate retry would not resolve, so they are shown to people.
 _REFUSALS = ("AccessDeniedException", "ResourceLimitExceeded", "ValidationException")
+
+
+class _Hashed(msgspec.Struct, frozen=True):
+    """An artifact in a job's result, with its digests or its problem."""
+
+    artifact: str
+    version_id: str = ""
+    problem: str = ""
+    sha256: str = ""
+    manifest_sha256: str = ""
+    size: int = 0
+    files: int = 0
+
+
+class _Result(msgspec.Struct, frozen=True):
+    artifacts: list[_Hashed]
 
 
 def continue_hashing(package: Package) -> dict[str, object]:
@@ -94,23 +112,25 @@ def read_result(package: Package, uri: str) -> tuple[Container, ...]:
         Invalid: an artifact can't be read completely, or the result is not of this package.
     """
     document, _ = read_json(client("s3"), uri, "hashing")
-    found = document.get("artifacts") if isinstance(document, dict) else None
-    if not isinstance(found, list) or len(found) != len(package.containers):
-        raise Invalid("hashing", f"{uri} is not what a job of this service leaves.")
+    try:
+        found = msgspec.convert(document, _Result).artifacts
+    except msgspec.ValidationError as error:
+        raise Invalid("hashing", f"{uri} is not what a job of this service leaves: {error}") from None
+    if len(found) != len(package.containers):
+        raise Invalid("hashing", f"{uri} is not what a job of this service leaves: it is about {len(found)} artifacts.")
     containers = []
     for container, each in zip(package.containers, found, strict=True):
-        if each.get("artifact") != container.model_data_url:
+        if each.artifact != container.model_data_url:
             raise Invalid(
                 "ModelDataUrl", "the package names another artifact than when hashing began; register it anew."
             )
-        if each.get("problem"):
-            raise Invalid("ModelDataUrl", str(each["problem"])[:500])
-        digests = {name: str(each.get(name, "")) for name in ("sha256", "manifest_sha256")}
+        if each.problem:
+            raise Invalid("ModelDataUrl", each.problem[:500])
+        digests = {"sha256": each.sha256, "manifest_sha256": each.manifest_sha256}
         if not all(map(_SHA256.fullmatch, digests.values())):
             raise Invalid("hashing", f"{uri} has no digests.")
-        pin = str(each.get("version_id") or "")
-        size, files = int(each["size"]), int(each.get("files", 0))
-        containers.append(replace(container, model_data_version_id=pin, size=size, files=files, **digests))
+        measured = {"size": each.size, "files": each.files, "model_data_version_id": each.version_id}
+        containers.append(replace(container, **measured, **digests))
     return tuple(containers)
 
 

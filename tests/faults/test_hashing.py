@@ -184,6 +184,8 @@ def test_an_error_of_sagemaker_itself_is_no_refusal_and_no_missing_job(service: 
     [
         ({"artifacts": []}, "is not what a job of this service leaves"),
         ([1], "is not what a job of this service leaves"),
+        ({"artifacts": [1]}, "is not what a job of this service leaves"),
+        ({"artifacts": [{"artifact": ARTIFACT, "size": "1"}]}, "is not what a job of this service leaves"),
         ({"artifacts": [{"artifact": ARTIFACT, "size": 1, "sha256": "x"}]}, "has no digests"),
         ({"artifacts": [{"artifact": "s3://other/model.tar.gz"}]}, "another artifact than when hashing began"),
     ],
