@@ -1,4 +1,4 @@
-"""KMS: a digest is signed without another hash, and a message of more than 4,096 bytes is refused."""
+"""KMS: a digest isn't hashed again, and a message of more than 4,096 bytes and an invalid signature are refused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from moto.core.exceptions import JsonRESTError
 from moto.kms.exceptions import ValidationException
 from moto.kms.responses import KmsResponse
 from moto.kms.utils import ECDSAPrivateKey
@@ -23,31 +24,37 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
 _is_digest: ContextVar[bool] = ContextVar("is_digest", default=False)
 
 
+class _SignatureInvalid(JsonRESTError):  # type: ignore[misc,unused-ignore]
+    code = 400
+
+    def __init__(self) -> None:
+        super().__init__("KMSInvalidSignatureException", "")
+
+
 def mend() -> None:
     """Replace moto's operations with the patched ones."""
-    sign, verify = ECDSAPrivateKey.sign, ECDSAPrivateKey.verify
 
-    def sign_digest(self: Any, message: bytes, signing_algorithm: str) -> bytes:
-        """Sign a digest without another hash; moto hashes it again."""
-        if not _is_digest.get():
-            signature: bytes = sign(self, message, signing_algorithm)
-            return signature
-        prehashed: bytes = self.private_key.sign(message, ec.ECDSA(Prehashed(_HASHES[signing_algorithm])))
-        return prehashed
+    def sign(self: Any, message: bytes, signing_algorithm: str) -> bytes:
+        signature: bytes = self.private_key.sign(message, _algorithm(signing_algorithm))
+        return signature
 
-    def verify_digest(self: Any, message: bytes, signature: bytes, signing_algorithm: str) -> bool:
-        if not _is_digest.get():
-            return bool(verify(self, message, signature, signing_algorithm))
+    def verify(self: Any, message: bytes, signature: bytes, signing_algorithm: str) -> bool:
+        """Raise an error for an invalid signature, as AWS does; moto returns False."""
         try:
-            self.private_key.public_key().verify(signature, message, ec.ECDSA(Prehashed(_HASHES[signing_algorithm])))
+            self.private_key.public_key().verify(signature, message, _algorithm(signing_algorithm))
         except InvalidSignature:
-            return False
+            raise _SignatureInvalid from None
         return True
 
-    ECDSAPrivateKey.sign = sign_digest
-    ECDSAPrivateKey.verify = verify_digest
+    ECDSAPrivateKey.sign = sign
+    ECDSAPrivateKey.verify = verify
     KmsResponse.sign = _checked(KmsResponse.sign)
     KmsResponse.verify = _checked(KmsResponse.verify)
+
+
+def _algorithm(name: str) -> ec.ECDSA:
+    """Return the algorithm for a message, or for a digest, which moto would hash again."""
+    return ec.ECDSA(Prehashed(_HASHES[name]) if _is_digest.get() else _HASHES[name])
 
 
 def _checked(operation: Callable[[Any], Any]) -> Callable[[Any], Any]:

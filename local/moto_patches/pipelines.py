@@ -1,4 +1,4 @@
-"""SageMaker pipelines: found by name or ARN, started once for each token, and run; moto's succeed immediately."""
+"""SageMaker pipelines: found by name or ARN, started once for each token, run, and failing; moto's succeed at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.sagemaker.exceptions import ResourceNotFound, ValidationError
+from moto.sagemaker.models import SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
+from moto.sagemaker.utils import get_pipeline_execution_from_arn
 
 # Set by the local service: called with (pipeline, execution, its parameters by name) for each started execution.
 runners: list[Callable[[Any, Execution, dict[str, str]], None]] = []
@@ -42,7 +44,7 @@ class Execution:
 
 
 def mend() -> None:
-    """Replace moto's operation with the patched one."""
+    """Replace moto's operations with the patched ones."""
     start = SageMakerResponse.start_pipeline_execution
 
     def start_pipeline_execution(self: Any) -> ActionResult:
@@ -66,7 +68,16 @@ def mend() -> None:
             runners[0](pipeline, execution, parameters)
         return answer
 
+    describe = SageMakerModelBackend.describe_pipeline_execution
+
+    def describe_pipeline_execution(self: Any, pipeline_execution_arn: str) -> dict[str, Any]:
+        """Return the failure reason, too, which is always empty in moto."""
+        found: dict[str, Any] = describe(self, pipeline_execution_arn)
+        kept = get_pipeline_execution_from_arn(self.pipelines, pipeline_execution_arn)
+        return {**found, "FailureReason": kept.pipeline_execution_failure_reason}
+
     SageMakerResponse.start_pipeline_execution = start_pipeline_execution
+    SageMakerModelBackend.describe_pipeline_execution = describe_pipeline_execution
 
 
 def _parameters(pipeline: Any, given: Any) -> dict[str, str]:

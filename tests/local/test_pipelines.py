@@ -69,6 +69,21 @@ def test_a_pipeline_that_is_not_there_is_not_started(sagemaker: Any) -> None:
         start(sagemaker, name="retain", Group="g")
 
 
+def test_an_execution_that_fails_has_the_first_kilobyte_of_the_reason(
+    sagemaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described(arn: str) -> tuple[str, str | None]:
+        found = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+        return found["PipelineExecutionStatus"], found.get("FailureReason")
+
+    def run(_: Any, execution: Execution, parameters: dict[str, str]) -> None:
+        assert described(execution.arn) == ("Executing", None)
+        execution.fail(f"Group {parameters['Group']} " + "x" * 2000)
+
+    monkeypatch.setattr(pipelines, "runners", [run])
+    assert described(start(sagemaker, Group="g")) == ("Failed", "Group g " + "x" * 1016)
+
+
 def test_a_step_registers_a_model_and_makes_its_group(sagemaker: Any) -> None:
     request = {
         "ModelPackageGroupName": "stepped",
