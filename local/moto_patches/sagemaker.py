@@ -19,7 +19,6 @@ from local.aws import callers
 # Called with every package that was created or updated; the local service sends EventBridge's event then.
 listeners: list[Callable[[Any], None]] = []
 
-_STATUSES = ("Approved", "Rejected", "PendingManualApproval")
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateModelPackage.html
 _PROPERTY_PUNCTUATION = frozenset("_.:/=+-@")
 _STAGE = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -184,12 +183,6 @@ def _tell(package: Any) -> None:
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    status = given.get("ModelApprovalStatus")
-    if status is not None and status not in _STATUSES:
-        raise ValidationError(
-            f"1 validation error detected: Value '{status}' at 'modelApprovalStatus' failed to satisfy constraint: "
-            f"Member must satisfy enum value set: [{', '.join(_STATUSES)}]"
-        )
     if len(given.get("ApprovalDescription", "")) > 1024:
         raise ValidationError("approvalDescription: Member must have length less than or equal to 1024")
     _check_properties(given.get("CustomerMetadataProperties") or {})

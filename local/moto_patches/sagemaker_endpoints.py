@@ -27,7 +27,7 @@ class Runner(Protocol):
     def withdraw(self, endpoint: Endpoint) -> None: ...
 
 
-# Set by the local service. Without a runner, endpoints are created and deleted immediately.
+# Set by the local service, and by tests.
 runners: list[Runner] = []
 
 
@@ -131,9 +131,8 @@ def _create(create: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResu
         answer = create(self)
         endpoint = Endpoint(self.sagemaker_backend, self.sagemaker_backend.endpoints[given["EndpointName"]])
         endpoint._kept.last_deployment_config = given.get("DeploymentConfig")
-        if runners:
-            endpoint.begin("Creating")
-            runners[0].deploy(endpoint, given["EndpointConfigName"])
+        endpoint.begin("Creating")
+        runners[0].deploy(endpoint, given["EndpointConfigName"])
         return answer
 
     return create_endpoint
@@ -151,11 +150,8 @@ def _update(self: Any) -> ActionResult:
     if endpoint.status != "InService":
         raise ValidationError(message=f'Cannot update endpoint "{endpoint.arn}" with status {endpoint.status}.')
     endpoint._kept.last_deployment_config = given.get("DeploymentConfig")
-    if runners:
-        endpoint.begin("Updating")
-        runners[0].deploy(endpoint, config_name)
-    else:
-        endpoint.in_service(config_name)
+    endpoint.begin("Updating")
+    runners[0].deploy(endpoint, config_name)
     return ActionResult({"EndpointArn": endpoint.arn})
 
 
@@ -163,11 +159,8 @@ def _delete(self: Any) -> ActionResult:
     endpoint = _existing(self.sagemaker_backend, json.loads(self.body)["EndpointName"])
     if endpoint.status in _IN_PROGRESS:
         raise ValidationError(message=f'Cannot delete in-progress endpoint "{endpoint.arn}".')
-    if runners:
-        endpoint.begin("Deleting")
-        runners[0].withdraw(endpoint)
-    else:
-        endpoint.gone()
+    endpoint.begin("Deleting")
+    runners[0].withdraw(endpoint)
     return EmptyResult()
 
 

@@ -34,6 +34,7 @@ EVENT: dict[str, Any] = {
         ({"detail": {"missing": [{"exists": False}]}}, True),
         ({"detail": {"missing": ["x"]}}, False),
         ({"$or": [{"source": ["z"]}, {"detail": {"version": [3]}}]}, True),
+        ({"$or": [{"source": ["z"]}, {"detail": {"version": [4]}}]}, False),
         ({"detail": {"containers": {"image": ["y"]}}}, True),
         ({"detail": {"containers": {"image": ["y"], "size": [2]}}}, True),
         ({"detail": {"containers": {"image": ["y"], "size": [1]}}}, False),
