@@ -31,7 +31,6 @@ class EventSource:
     maximum_concurrency: int | None = None
     retries: int | None = None
     failure_destination: str | None = None
-    enabled: bool = True
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from local.clients import any_client
 from local.clock import Clock
 from local.deployment import Deployment
 from local.http_api import HttpApi
-from local.identity_provider import IdentityProvider
+from local.identity_provider import CLIENT_ID, IdentityProvider
 from local.jobs.endpoint_servers import EndpointHost
 from local.jobs.engine import JobEngine
 from local.jobs.model_monitor import MonitoringScheduler
@@ -82,7 +82,6 @@ class Host:
         self._http: HttpApi | None = None
         self._aws: Any = None
         self._idp: IdentityProvider | None = None
-        self._own: OwnProvider | None = None
         self._endpoints: EndpointHost | None = None
         self._jobs: JobEngine | None = None
         self._pipelines: PipelineExecutor | None = None
@@ -106,7 +105,7 @@ class Host:
         self.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
         self._start_sources()
         own = OwnPages(self.mailbox, self.clock, Beginning(ports, home, self.client))
-        self._http = HttpApi(self.deployment, own.answer, self._trouble)
+        self._http = HttpApi(self.deployment, own.answer, lambda: trouble(ports.aws_url, self._idp))
         self._http.start(ports.http)
         if self._idp is not None:
             self._idp.wait_ready()
@@ -116,17 +115,15 @@ class Host:
         """Write the configuration, start the local identity provider if none is set, and return the client secret."""
         ports, home = self.options.ports, self.options.home
         target = home / names.CONFIG_FILE
-        self._own = OwnProvider.of(os.environ)
-        if self._own is not None:
-            config_overrides.write(self.options.config, target, issuer=self._own.issuer, client_id=self._own.client_id)
-            return self._own.client_secret
-        config = config_overrides.write(self.options.config, target, issuer=ports.idp_url)
-        client_secret = secrets.token_urlsafe(32)
-        self._idp = IdentityProvider(
-            ports, config, client_secret, self.children, home / "logs" / "identity-provider.log"
-        )
-        self.clock.on_change(self._idp.follow)
-        return client_secret
+        own = OwnProvider.of(os.environ)
+        used = own or OwnProvider(ports.idp_url, CLIENT_ID, secrets.token_urlsafe(32))
+        config = config_overrides.write(self.options.config, target, issuer=used.issuer, client_id=used.client_id)
+        if own is None:
+            self._idp = IdentityProvider(
+                ports, config, used.client_secret, self.children, home / "logs" / "identity-provider.log"
+            )
+            self.clock.on_change(self._idp.follow)
+        return used.client_secret
 
     def stop(self) -> None:
         """Close the ports and end every process."""
@@ -187,8 +184,6 @@ class Host:
         assert self._bus is not None
         for source in self.deployment.event_sources:
             function = self.deployment.functions[source.function_arn]
-            if not source.enabled:
-                continue
             if ":dynamodb:" in source.source_arn:
                 self._streams.append(StreamReader(source, function, self.options.ports.aws_url, self._stopping))
             else:
@@ -270,18 +265,16 @@ class Host:
         for reader in self._queues:
             reader.wake()
 
-    def _trouble(self) -> str | None:
-        """Return the reason why the service can't answer; None if it can."""
-        try:
-            with urllib.request.urlopen(f"{self.options.ports.aws_url}/moto-api/", timeout=10) as answer:  # noqa: S310
-                aws = answer.status == 200
-        except OSError:
-            aws = False
-        if not aws:
-            return "AWS does not answer"
-        if self._own is None and (self._idp is None or not self._idp.is_healthy()):
-            return "the identity provider does not answer"
-        return None
+
+def trouble(aws_url: str, provider: IdentityProvider | None) -> str | None:
+    """Return the reason why the service can't answer; None if it can. `provider` is None if the user's own is used."""
+    try:
+        urllib.request.urlopen(f"{aws_url}/moto-api/", timeout=10).close()  # noqa: S310 our own address
+    except OSError:
+        return "AWS does not answer"
+    if provider is not None and not provider.is_healthy():
+        return "the identity provider does not answer"
+    return None
 
 
 def _announce(package: Any) -> None:

@@ -30,7 +30,6 @@ from local.config_overrides import in_effect, write
 from local.ports import Held, Ports
 from local.waiting import pause_after
 from local.welcome import environment
-from promotion import names
 
 ROOT = Path(__file__).resolve().parent.parent
 Template = dict[str, Any]
@@ -84,10 +83,6 @@ class LocalService:
     @property
     def idp_url(self) -> str:
         return self.ports.idp_url
-
-    @property
-    def public_key(self) -> Path:
-        return self.home / names.PUBLIC_KEY_FILE
 
     @property
     def process_id(self) -> int | None:

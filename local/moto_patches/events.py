@@ -1,4 +1,4 @@
-"""EventBridge: patterns for arrays of objects, reserved sources, more kinds of targets, and checked target buses."""
+"""EventBridge: patterns for arrays of objects, reserved sources, more kinds of targets, checked buses and schedules."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from moto.events.exceptions import ResourceNotFoundException
+from moto.events.exceptions import ResourceNotFoundException, ValidationException
 from moto.events.models import EventPattern, EventsBackend, Rule, events_backends
 
 from local import ACCOUNT, REGION
+from local.sources.schedules import next_time
 
 # Set by the local service: called with (rule, target, event) for every target of a matching rule.
 deliver: list[Callable[[Any, dict[str, Any], dict[str, Any]], None]] = []
@@ -46,6 +47,18 @@ def mend() -> None:
                 entries += _put(self, [event])
         return entries
 
+    put_rule = EventsBackend.put_rule
+
+    def put_valid_rule(self: Any, *args: Any, scheduled_expression: str | None = None, **kwargs: Any) -> Any:
+        """Refuse a schedule that can't be read; moto accepts anything within `cron()`."""
+        if scheduled_expression:
+            try:
+                next_time(scheduled_expression, 0)
+            except ValueError:
+                raise ValidationException("Parameter ScheduleExpression is not valid.") from None
+        return put_rule(self, *args, scheduled_expression=scheduled_expression, **kwargs)
+
+    EventsBackend.put_rule = put_valid_rule
     put_targets = EventsBackend.put_targets
 
     def put_existing_targets(self: Any, name: str, event_bus_arn: str | None, targets: list[dict[str, Any]]) -> None:

@@ -95,21 +95,12 @@ def build(builder: Builder) -> None:
             )
     for resource in template.resources.values():
         if resource.type in IGNORED:
+            # Others refer to the ARN of a log group or an alarm.
             arn = f"arn:aws:local:{REGION}:ignored:{resource.logical_id}"
-            template.made[resource.logical_id] = Made(resource.logical_id, _AnyAttribute({"Arn": arn}))
+            template.made[resource.logical_id] = Made(resource.logical_id, {"Arn": arn})
     for resource in template.in_order(lambda each: each.type in MAKERS):
         properties = template.resolve(resource.properties, of=resource.logical_id)
         template.made[resource.logical_id] = MAKERS[resource.type](builder, resource, properties)
-
-
-class _AnyAttribute(dict[str, Any]):
-    """Attributes of a resource that wasn't made: the value of each is its name, enough for a log group's ARN."""
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __missing__(self, key: str) -> str:
-        return f"ignored-{key}"
 
 
 @cache

@@ -63,19 +63,6 @@ def _retries(builder: Builder, resource: Resource) -> int:
     return int(_invoke_config(builder, resource).get("MaximumRetryAttempts", 2))
 
 
-@makes("AWS::Lambda::Version")
-def version(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
-    found = _function(builder, resource, properties)
-    return Made(f"{found.settings.arn}:1", {"Version": "1", "FunctionArn": f"{found.settings.arn}:1"})
-
-
-@makes("AWS::Lambda::Alias")
-def alias(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
-    found = _function(builder, resource, properties)
-    arn = f"{found.settings.arn}:{properties['Name']}"
-    return Made(arn, {"AliasArn": arn})
-
-
 @makes("AWS::Lambda::Permission")
 def permission(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     found = _function(builder, resource, properties)
@@ -89,6 +76,8 @@ def permission(builder: Builder, resource: Resource, properties: dict[str, Any])
 @makes("AWS::Lambda::EventSourceMapping")
 def event_source(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     found = _function(builder, resource, properties)
+    if properties.get("Enabled", True) in (False, "false"):
+        return Made(resource.logical_id, {"Id": resource.logical_id})
     filters = properties.get("FilterCriteria", {}).get("Filters", ())
     destination = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
     builder.deployment.event_sources.append(
@@ -101,7 +90,6 @@ def event_source(builder: Builder, resource: Resource, properties: dict[str, Any
             maximum_concurrency=properties.get("ScalingConfig", {}).get("MaximumConcurrency"),
             retries=properties.get("MaximumRetryAttempts"),
             failure_destination=destination,
-            enabled=properties.get("Enabled", True) not in (False, "false"),
         )
     )
     return Made(resource.logical_id, {"Id": resource.logical_id})

@@ -5,40 +5,27 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from local import ACCOUNT
 from local.provision.builder import Builder, as_json, makes
 from local.template import Made, Resource, TemplateError
-
-# AWS's managed policies that only allow writing logs and traces, which are files here.
-_LOGS_ONLY = ("AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess", "AmazonAPIGatewayPushToCloudWatchLogs")
 
 
 @makes("AWS::IAM::Role")
 def role(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
+    for elsewhere in ("Policies", "ManagedPolicyArns"):
+        if elsewhere in properties:
+            raise TemplateError(f"{resource.logical_id}: the local service doesn't know a role's {elsewhere}.")
     name = properties.get("RoleName") or builder.name(resource, longest=60)
-    iam = builder.client("iam")
-    made = iam.create_role(
+    made = builder.client("iam").create_role(
         RoleName=name,
         AssumeRolePolicyDocument=as_json(properties["AssumeRolePolicyDocument"]),
         Path=properties.get("Path", "/"),
     )["Role"]
-    for policy in properties.get("Policies", ()):
-        iam.put_role_policy(
-            RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=as_json(policy["PolicyDocument"])
-        )
-    for arn in properties.get("ManagedPolicyArns", ()):
-        if arn.startswith(f"arn:aws:iam::{ACCOUNT}:"):
-            iam.attach_role_policy(RoleName=name, PolicyArn=arn)
-        elif not arn.endswith(_LOGS_ONLY):
-            raise TemplateError(f"{resource.logical_id}: the local service doesn't have AWS's policy {arn}.")
     return Made(name, {"Arn": made["Arn"], "RoleId": made["RoleId"]})
 
 
 @makes("AWS::IAM::Policy")
-@makes("AWS::IAM::RolePolicy")
 def policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
-    roles = properties.get("Roles") or [properties["RoleName"]]
-    for name in roles:
+    for name in properties["Roles"]:
         builder.client("iam").put_role_policy(
             RoleName=name, PolicyName=properties["PolicyName"], PolicyDocument=as_json(properties["PolicyDocument"])
         )
@@ -47,6 +34,7 @@ def policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> 
 
 @makes("AWS::IAM::ManagedPolicy")
 def managed_policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
+    """Make the policy that the CDK adds for the statements that don't fit into a role's own policy."""
     digest = hashlib.sha256(resource.logical_id.encode()).hexdigest()[:8]
     name = properties.get("ManagedPolicyName") or f"{resource.logical_id[:100]}-{digest}"
     iam = builder.client("iam")

@@ -121,12 +121,6 @@ def secret(builder: Builder, resource: Resource, properties: dict[str, Any]) -> 
     return Made(arn, {"Id": arn})
 
 
-@makes("AWS::SecretsManager::ResourcePolicy")
-def secret_policy(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
-    access.attach(properties["SecretId"], properties["ResourcePolicy"])
-    return Made(resource.logical_id)
-
-
 @makes("AWS::SES::EmailIdentity")
 def mail_identity(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     identity = properties["EmailIdentity"]

@@ -90,12 +90,11 @@ def rule(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Ma
 @makes("AWS::StepFunctions::StateMachine")
 def machine(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     name = properties.get("StateMachineName") or builder.name(resource, longest=80)
-    definition = properties.get("DefinitionString") or json.dumps(properties["Definition"])
-    for key, value in properties.get("DefinitionSubstitutions", {}).items():
-        definition = definition.replace(f"${{{key}}}", str(value))
+    if "DefinitionString" not in properties or "DefinitionSubstitutions" in properties:
+        raise TemplateError(f"{resource.logical_id}: only a DefinitionString without substitutions runs here.")
     arn = builder.client("stepfunctions").create_state_machine(
         name=name,
-        definition=definition,
+        definition=properties["DefinitionString"],
         roleArn=properties["RoleArn"],
         type=properties.get("StateMachineType", "STANDARD"),
     )["stateMachineArn"]

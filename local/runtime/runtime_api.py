@@ -79,7 +79,12 @@ class RuntimeApi:
                 )
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    # The process was killed as it answered.
+                    self.close_connection = True
+                    return
                 *_, request_id, kind = self.path.split("/")
                 if self.path.endswith("/init/error"):
                     api.init_error = body
@@ -88,18 +93,15 @@ class RuntimeApi:
                 self._answer(202, b"{}", {})
 
             def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-                try:
-                    self.send_response(status)
-                    for name, value in {
-                        **headers,
-                        "Content-Type": "application/json",
-                        "Content-Length": str(len(body)),
-                    }.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(body)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
+                self.send_response(status)
+                for name, value in {
+                    **headers,
+                    "Content-Type": "application/json",
+                    "Content-Length": str(len(body)),
+                }.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *args: Any) -> None:
                 """Log nothing, because the functions write their own logs."""

@@ -59,8 +59,6 @@ class Bus:
                     self._to_machine(target, text)
                 case "sqs":
                     self._to_queue(rule_arn, target["Arn"], text, target.get("SqsParameters", {}).get("MessageGroupId"))
-                case "logs":
-                    log.info("event %s", text)
                 case _:
                     raise Undelivered(f"the local service can't deliver to {service}")
         except (Undelivered, PermissionError, ClientError, BotoCoreError) as failure:

@@ -16,6 +16,7 @@ from local.aws.callers import service_session
 from local.clients import any_client
 from local.deployment import EventSource
 from local.runtime.function import Function
+from local.sources.item_failures import reported
 
 log = logging.getLogger("local.queues")
 _IDLE_SECONDS = 0.5
@@ -92,9 +93,10 @@ class QueueReader:
         """Delete processed messages; others return after their visibility timeout, and at last go to the DLQ."""
         payload = {"Records": [self._record(message) for message in messages]}
         outcome = self._function.invoke(json.dumps(payload).encode())
-        failed = {message["MessageId"] for message in messages} if outcome.error else set()
+        ids = {message["MessageId"] for message in messages}
+        failed = ids if outcome.error else set()
         if not failed and self._source.reports_item_failures:
-            failed = self._reported(outcome.payload, messages)
+            failed = reported(outcome.payload, ids)
         for message in messages:
             if message["MessageId"] not in failed:
                 client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
@@ -103,17 +105,6 @@ class QueueReader:
                 client.change_message_visibility(
                     QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=1
                 )
-
-    @staticmethod
-    def _reported(payload: bytes, messages: list[dict[str, Any]]) -> set[str]:
-        """Return the ids that the function reports as failed. An invalid answer fails the whole batch."""
-        everything = {message["MessageId"] for message in messages}
-        try:
-            answer = json.loads(payload or b"null")
-            listed = {item["itemIdentifier"] for item in (answer or {}).get("batchItemFailures") or []}
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return everything
-        return listed if listed <= everything else everything
 
     def _record(self, message: dict[str, Any]) -> dict[str, Any]:
         return {

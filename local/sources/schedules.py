@@ -15,6 +15,7 @@ from local import ACCOUNT, REGION
 from local.sources.bus import Bus
 
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+_CRON = re.compile(r"cron\((\S+) (\S+) \S+ \S+ \S+ \S+\)")
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 _LOOK_SECONDS = 0.5
 
@@ -57,24 +58,30 @@ class Scheduler(threading.Thread):
 def next_time(expression: str, now: float) -> float:
     """Return when a rule with this schedule is due next, in seconds since 1970.
 
-    In cron expressions, minutes and hours can be numbers, lists or `*`; the day fields always mean every day.
+    The day fields of a cron expression always mean every day.
+
+    Raises:
+        ValueError: the expression is invalid.
     """
     if match := _RATE.fullmatch(expression):
         return now + int(match[1]) * _SECONDS[match[2]]
-    fields = expression.removeprefix("cron(").removesuffix(")").split()
-    moment = dt.datetime.fromtimestamp(now, dt.UTC).replace(second=0, microsecond=0)
-    for _ in range(2 * 24 * 60):
+    if not (match := _CRON.fullmatch(expression)):
+        raise ValueError(f"The local service can't read the schedule {expression!r}.")
+    minutes, hours = _values(match[1], 60), _values(match[2], 24)
+    moment = dt.datetime.fromtimestamp(now, dt.UTC).replace(second=0, microsecond=0) + dt.timedelta(minutes=1)
+    while moment.minute not in minutes or moment.hour not in hours:
         moment += dt.timedelta(minutes=1)
-        if _falls_on(fields[0], moment.minute) and _falls_on(fields[1], moment.hour):
-            return moment.timestamp()
-    raise ValueError(f"The local service can't read the schedule {expression!r}.")
+    return moment.timestamp()
 
 
-def _falls_on(field: str, value: int) -> bool:
-    if field in {"*", "?"}:
-        return True
-    if "/" in field:
-        start, step = field.split("/")
-        first = 0 if start == "*" else int(start)
-        return value >= first and (value - first) % int(step) == 0
-    return str(value) in field.split(",")
+def _values(field: str, end: int) -> set[int]:
+    """Return the values below `end` in a field of a cron expression: `*`, `5`, `0,30`, `8-17`, `0/15` or `8-17/3`."""
+    values: set[int] = set()
+    for part in field.split(","):
+        span, _, step = part.partition("/")
+        first, _, last = ("0", "-", str(end - 1)) if span == "*" else span.partition("-")
+        after = int(last) if last else end - 1 if step else int(first)
+        values |= set(range(int(first), after + 1, int(step or 1)))
+    if not values or max(values) >= end:
+        raise ValueError(f"The local service can't read {field!r} in a schedule.")
+    return values

@@ -17,6 +17,7 @@ from local.clients import any_client
 from local.deployment import EventSource
 from local.runtime.function import Function
 from local.sources.bus import send
+from local.sources.item_failures import reported
 
 log = logging.getLogger("local.streams")
 # Every write wakes the reader.
@@ -73,14 +74,17 @@ class StreamReader(threading.Thread):
     def _hand_over(self, records: list[dict[str, Any]]) -> None:
         """Invoke the function until it accepts the batch, or until the limit of retries; later records wait."""
         attempt = 0
-        while records and not self._stopping.is_set():
+        while not self._stopping.is_set():
             whole = {"Records": [{**record, "eventSourceARN": self._source.source_arn} for record in records]}
             outcome = self._function.invoke(json.dumps(whole).encode())
-            failures = _failed_items(outcome.payload) if self._source.reports_item_failures else []
-            if outcome.error is None and not failures:
+            numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+            failed = set(numbers) if outcome.error else set()
+            if not failed and self._source.reports_item_failures:
+                failed = reported(outcome.payload, numbers)
+            if not failed:
                 return
             # The records before the first failed one are processed.
-            records = records[_first_failed(records, failures) :]
+            records = records[min(map(numbers.index, failed)) :]
             attempt += 1
             if self._source.retries is not None and 0 <= self._source.retries < attempt:
                 self._give_up(records, attempt)
@@ -116,17 +120,3 @@ def _as_delivered(record: dict[str, Any]) -> dict[str, Any]:
         record["dynamodb"]["ApproximateCreationDateTime"] = created.timestamp()
     delivered: dict[str, Any] = json.loads(json.dumps(record, default=str))
     return delivered
-
-
-def _first_failed(records: list[dict[str, Any]], failures: list[str]) -> int:
-    numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
-    return min((numbers.index(each) for each in failures if each in numbers), default=0)
-
-
-def _failed_items(payload: bytes) -> list[str]:
-    try:
-        answer = json.loads(payload)
-    except ValueError:
-        return []
-    items = answer.get("batchItemFailures", []) if isinstance(answer, dict) else []
-    return [item.get("itemIdentifier", "") for item in items]

@@ -8,9 +8,17 @@ import pytest
 
 from local.template import Made, Template, TemplateError
 
+CONDITIONS = {
+    "Yes": {"Fn::Equals": ["a", "a"]},
+    "No": {"Fn::Equals": ["a", "b"]},
+    # As the CDK writes the condition of AWS::CDK::Metadata.
+    "Here": {"Fn::Or": [{"Fn::Or": [{"Fn::Equals": [{"Ref": "AWS::Region"}, "us-east-1"]}]}, {"Condition": "No"}]},
+    "Elsewhere": {"Fn::Or": [{"Fn::Equals": [{"Ref": "AWS::Region"}, "eu-west-1"]}, {"Condition": "No"}]},
+}
+
 
 def template(**resources: Any) -> Template:
-    made = Template({"Resources": resources, "Conditions": {"Yes": {"Fn::Equals": ["a", "a"]}}})
+    made = Template({"Resources": {"Table": {"Type": "AWS::T"}, **resources}, "Conditions": CONDITIONS})
     made.made["Table"] = Made("table-1", {"Arn": "arn:aws:dynamodb:us-east-1:123456789012:table/table-1"})
     return made
 
@@ -43,6 +51,23 @@ def test_a_reference_to_nothing_names_the_resource_it_is_in() -> None:
         template().resolve({"Ref": "Gone"}, of="Rule1")
 
 
+@pytest.mark.parametrize(
+    ("attribute", "says"),
+    [
+        ("Gone.Arn", "Rule1: GetAtt of Gone.Arn, but Gone was not made"),
+        ("Table.Size", "AWS::T Table has no attribute Size"),
+    ],
+)
+def test_an_attribute_that_is_not_there_is_named(attribute: str, says: str) -> None:
+    with pytest.raises(TemplateError, match=says):
+        template().resolve({"Fn::GetAtt": attribute}, of="Rule1")
+
+
+@pytest.mark.parametrize(("condition", "made"), [("Yes", True), ("No", False), ("Here", True), ("Elsewhere", False)])
+def test_a_resource_is_made_if_its_condition_holds(condition: str, made: bool) -> None:
+    assert ("Metadata" in template(Metadata={"Type": "AWS::M", "Condition": condition}).resources) is made
+
+
 def test_an_unknown_function_is_refused() -> None:
     with pytest.raises(TemplateError, match="Fn::Cidr"):
         template().resolve({"Fn::Cidr": ["10.0.0.0/16", 2]}, of="Subnet")
@@ -51,12 +76,13 @@ def test_an_unknown_function_is_refused() -> None:
 def test_referenced_resources_are_made_first() -> None:
     made = template(
         Rule={"Type": "T", "Properties": {"Arn": {"Fn::Sub": "x-${Function.Arn}"}}, "DependsOn": "Policy"},
+        Target={"Type": "T", "Properties": {"Arn": {"Fn::Sub": ["${Arn}", {"Arn": {"Ref": "Rule"}}]}}},
         Function={"Type": "T", "Properties": {"Role": {"Fn::GetAtt": ["Role", "Arn"]}}},
         Role={"Type": "T"},
         Policy={"Type": "T", "Properties": {"Roles": [{"Ref": "Role"}]}},
     )
     order = [resource.logical_id for resource in made.in_order(lambda _: True)]
-    assert order.index("Role") < order.index("Function") < order.index("Rule")
+    assert order.index("Role") < order.index("Function") < order.index("Rule") < order.index("Target")
     assert order.index("Role") < order.index("Policy") < order.index("Rule")
 
 
