@@ -82,6 +82,6 @@ def _values(field: str, end: int) -> set[int]:
         first, _, last = ("0", "-", str(end - 1)) if span == "*" else span.partition("-")
         after = int(last) if last else end - 1 if step else int(first)
         values |= set(range(int(first), after + 1, int(step or 1)))
-    if not values or max(values) >= end:
+    if max(values, default=end) >= end:
         raise ValueError(f"The local service can't read {field!r} in a schedule.")
     return values

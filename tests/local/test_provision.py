@@ -97,7 +97,11 @@ def test_a_resource_that_is_not_made_here_has_an_arn_and_nothing_else() -> None:
             {"DefinitionString": "{}", "DefinitionSubstitutions": {"a": "b"}},
             "only a DefinitionString without substitutions",
         ),
-        ("AWS::ApiGatewayV2::Integration", {"IntegrationType": "HTTP_PROXY"}, "only AWS_PROXY integrations"),
+        (
+            "AWS::ApiGatewayV2::Integration",
+            {"IntegrationType": "HTTP_PROXY", "PayloadFormatVersion": "2.0"},
+            "only AWS_PROXY integrations",
+        ),
         (
             "AWS::ApiGatewayV2::Integration",
             {"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "1.0"},

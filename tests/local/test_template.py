@@ -75,8 +75,8 @@ def test_an_unknown_function_is_refused() -> None:
 
 def test_referenced_resources_are_made_first() -> None:
     made = template(
-        Rule={"Type": "T", "Properties": {"Arn": {"Fn::Sub": "x-${Function.Arn}"}}, "DependsOn": "Policy"},
         Target={"Type": "T", "Properties": {"Arn": {"Fn::Sub": ["${Arn}", {"Arn": {"Ref": "Rule"}}]}}},
+        Rule={"Type": "T", "Properties": {"Arn": {"Fn::Sub": "x-${Function.Arn}"}}, "DependsOn": "Policy"},
         Function={"Type": "T", "Properties": {"Role": {"Fn::GetAtt": ["Role", "Arn"]}}},
         Role={"Type": "T"},
         Policy={"Type": "T", "Properties": {"Roles": [{"Ref": "Role"}]}},
