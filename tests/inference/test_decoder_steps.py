@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import torch
 
+from inference.decoders.settings import Limits
+from inference.decoders.steps import StepEngine
 from inference.models.loading import Loaded, load
 from tests.inference.step_engines import TEXTS, Watched, continuation, engine_of, run, said, watch
 
@@ -80,6 +84,46 @@ def test_all_under_way_keep_to_the_budget_of_tokens(loaded: Loaded) -> None:
     # Each may come to 64 tokens, so four of them are 256.
     assert max(model.rows) == 4
     assert all(one.done for one in found)
+
+
+def test_newcomers_begin_within_the_budget_of_a_prefill(loaded: Loaded) -> None:
+    model = Watched(loaded.model)
+    prompt = continuation(loaded, "the fox", 4)
+    engine = StepEngine(cast(Any, model), loaded.tokenizer, Limits(255, 256, 4_096, 2 * len(prompt.tokens)))
+    found = [watch(engine, prompt)[0] for _ in range(5)]
+    run(engine)
+
+    assert model.rows[:3] == [2, 2, 1]
+    assert all(one.done for one in found)
+
+
+class Crowded(Watched):
+    """A model without the memory for a prefill as long as `crowded`."""
+
+    crowded = False
+
+    def __call__(self, *, input_ids: torch.Tensor, **options: Any) -> Any:
+        if self.crowded and input_ids.shape[1] > 1:
+            self.rows.append(0)
+            raise torch.OutOfMemoryError("out of memory")
+        return super().__call__(input_ids=input_ids, **options)
+
+
+def test_a_text_without_memory_beside_another_waits_for_its_end(loaded: Loaded) -> None:
+    model = Crowded(loaded.model)
+    engine, _ = engine_of(loaded, model)
+    first, _ = watch(engine, continuation(loaded, TEXTS[0], 4))
+    engine.step()
+    model.crowded = True
+    second, _ = watch(engine, continuation(loaded, TEXTS[1], 4))
+    engine.step()
+    model.crowded = False
+    run(engine)
+
+    # The first text, the second one's prefill in vain, the rest of the first one, and then the second one.
+    assert model.rows == [1, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert [one.events[-1].finish for one in (first, second)] == ["length", "length"]
+    assert [len(one.events) for one in (first, second)] == [4, 4]
 
 
 def test_a_cancelled_request_makes_room_while_waiting_and_between_steps(loaded: Loaded) -> None:

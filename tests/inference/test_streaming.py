@@ -225,6 +225,21 @@ def test_a_text_that_fails_under_way_says_so_in_its_stream(loaded: Loaded) -> No
     assert answer.status_code == 200
 
 
+def test_a_text_that_fails_at_its_first_token_has_a_status_of_its_own(loaded: Loaded) -> None:
+    from tests.inference.step_engines import Watched, engine_of
+
+    task = task_for(loaded)
+    assert isinstance(task, TextGeneration)
+    task.engine, _ = engine_of(loaded, Watched(loaded.model, broken=loaded.tokenizer("~")["input_ids"][-1]))
+
+    with serving(Pipeline(task)) as (address, _, _):
+        answer = streamed(address, EVENTS, inputs="the ~ fox")
+
+    assert answer.status_code == 500
+    assert answer.json()["error"] == "the text could not be generated: the model fails on it: ValueError."
+    assert answer.json()["error_type"] == "generation"
+
+
 def test_hugging_faces_own_client_reads_it(address: str) -> None:
     """In a process of its own: the one that serves keeps that library from the network."""
     import os
