@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from coverage import Coverage, CoverageData
 
-from local.children import Children, Ending
-from local.runtime.function import Function, Place, Settings
-from local.runtime.runtime_api import RuntimeApi
+from local.children import Children, Ending, describe
+from local.runtime.function import Function, Outcome, Place, Settings
+from local.runtime.runtime_api import Invocation, RuntimeApi
 from local.waiting import until
 
 HANDLER = """
@@ -42,7 +46,10 @@ CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "aw
 
 
 def made(
-    children: Children, tmp_path: Path, credentials: Callable[[str, str], Mapping[str, str]] = lambda *_: CREDENTIALS
+    children: Children,
+    tmp_path: Path,
+    credentials: Callable[[str, str], Mapping[str, str]] = lambda *_: CREDENTIALS,
+    retries: int = 2,
 ) -> Function:
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg" / "module.py").write_text(HANDLER)
@@ -51,6 +58,7 @@ def made(
     settings = Settings(
         name="f", arn="arn:aws:lambda:us-east-1:123456789012:function:f", handler="pkg.module.handler",
         role_arn="arn:aws:iam::123456789012:role/f", timeout_seconds=1, memory_mb=128, environment={},
+        retries=retries,
     )  # fmt: skip
     return Function(settings, place, children)
 
@@ -77,6 +85,42 @@ def test_an_event_that_no_process_answers_fails(function: Function, event: str, 
     (second, after), error = invoke(function, "y")
     assert (first, second, error) == ("x", "y", None)
     assert before != after
+
+
+def wait_for_end(process: int) -> None:
+    until("its end", lambda: not Path(f"/proc/{process}").exists())
+
+
+def test_processes_that_ended_idle_take_no_place(function: Function) -> None:
+    for _ in range(Place.most_processes + 1):
+        (_, process), error = invoke(function, "x")
+        assert error is None
+        os.kill(process, signal.SIGKILL)
+        wait_for_end(process)
+
+
+def test_an_event_that_failed_each_time_is_handed_over_with_its_outcome(children: Children, tmp_path: Path) -> None:
+    failed: list[tuple[bytes, Outcome]] = []
+    function = made(children, tmp_path, retries=0)
+    outcome = function.invoke_later(b'"end"', lambda *given: failed.append(given)).result()
+    assert outcome is not None
+    assert outcome.error == "Unhandled"
+    assert failed == [(b'"end"', outcome)]
+
+
+def test_an_answer_that_was_cut_off_is_none() -> None:
+    api, invocation = RuntimeApi(), Invocation(b"{}", "arn", 1)
+    api.offer(invocation)
+    url, (host, port) = f"http://{api.address}/2018-06-01/runtime/invocation", api.address.split(":")
+    taken = httpx.get(f"{url}/next", timeout=60).headers["Lambda-Runtime-Aws-Request-Id"]
+    with socket.create_connection((host, int(port)), timeout=60) as process:
+        process.sendall(f"POST /{taken}/response HTTP/1.1\r\nContent-Length: 9\r\n\r\nnull".encode())
+        process.shutdown(socket.SHUT_WR)  # as the kernel does when the process is killed
+        assert process.recv(1) == b""
+    assert not invocation.done.is_set()
+    assert httpx.post(f"{url}/{taken}/response", content=b"null", timeout=60).status_code == 202
+    assert (invocation.answer, invocation.error) == (b"null", None)
+    api.close()
 
 
 def test_a_process_that_is_killed_as_it_answers_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +156,12 @@ def test_a_process_that_can_not_start_takes_no_place(children: Children, tmp_pat
             invoke(function, "x")
     granted[0] = True
     assert invoke(function, "y")[1] is None
+
+
+@pytest.mark.parametrize(("code", "says"), [(None, "still running"), (-9, "killed by signal 9"), (3, "exit status 3")])
+def test_a_processs_end_is_described(code: int | None, says: str) -> None:
+    process: Any = SimpleNamespace(poll=lambda: code)
+    assert describe(process) == says
 
 
 def test_what_waits_for_a_process_ends_with_the_service(children: Children, tmp_path: Path) -> None:
