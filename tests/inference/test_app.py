@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -55,12 +55,16 @@ class Model:
         self.pipeline = None if host is None else Pipeline(Upper())
 
 
-async def answer(served: App, method: str, path: str, *messages: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
-    """Return status, headers and body of a request whose client sends `messages`, and no more."""
+async def answer(
+    served: App, method: str, path: str, *messages: dict[str, Any], then: Callable[[], None] | None = None
+) -> tuple[int, dict[str, str], Any]:
+    """Return status, headers and body of a request whose client sends `messages`, and no more; `then` is called there."""
     waiting, sent = list(messages), list[dict[str, Any]]()
 
     async def receive() -> Any:
         if not waiting:
+            if then is not None:
+                then()
             await asyncio.Event().wait()
         return waiting.pop(0)
 
@@ -100,14 +104,17 @@ def test_a_request_whose_client_leaves_within_its_body_reaches_no_model() -> Non
     assert asyncio.run(left()) == (499, False)
 
 
-def test_a_client_that_leaves_before_its_answer_is_found_behind_other_messages() -> None:
+@pytest.mark.parametrize(("behind", "status"), [([], 200), ([DISCONNECTED], 499)])
+def test_only_a_disconnection_behind_the_body_ends_a_request(behind: list[dict[str, Any]], status: int) -> None:
     empty = {"type": "http.request", "body": b"", "more_body": False}
 
-    async def left() -> tuple[int, dict[str, str], Any]:
-        served = App(Model(Held()), Hosting(), Meter())
-        return await answer(served, "POST", "/invocations", body_of("fox"), empty, DISCONNECTED)
+    async def asked_for() -> int:
+        host = Held()
+        served = App(Model(host), Hosting(), Meter())
+        found, _, _ = await answer(served, "POST", "/invocations", body_of("fox"), empty, *behind, then=host.may.set)
+        return found
 
-    assert asyncio.run(left())[0] == 499
+    assert asyncio.run(asked_for()) == status
 
 
 def test_a_body_without_a_length_counts_by_its_bytes_once_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

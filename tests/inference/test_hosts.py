@@ -23,17 +23,19 @@ from inference.tasks.pipeline import Pipeline
 
 
 class Host:
-    """A host whose thread ends at once, by an error or without one."""
+    """A host whose thread ends at once, by an error or without one, or once it is stopped."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.stops = error, 0
+    def __init__(self, error: Exception | None = None, *, waits: bool = False) -> None:
+        self.error, self.waits, self.stops, self.stopped = error, waits, 0, Event()
 
     def run(self) -> None:
         if self.error is not None:
             raise self.error
+        assert not self.waits or self.stopped.wait(60)
 
     def stop(self) -> None:
         self.stops += 1
+        self.stopped.set()
 
 
 @pytest.fixture
@@ -73,12 +75,14 @@ def test_a_thread_that_ends_by_itself_fails_the_waiting_requests_and_the_server(
 def test_requests_that_wait_at_the_end_are_failed_without_an_error_of_the_server(
     model: Callable[[Host], Model],
 ) -> None:
-    host = Host()
+    host, ready, ended = Host(waits=True), Event(), Event()
     serving = model(host)
     serving.give_up()
     assert host.stops == 0
-    serving.prepare()
+    serving.start(ready=ready.set, ended=ended.set)
+    assert ready.wait(60)
     serving.give_up()
+    assert ended.wait(60)
     assert (host.stops, serving.exit_code) == (1, 0)
 
 
