@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Clock:
         self._listeners: list[Callable[[float], None]] = []
         self._travel = time_machine.travel(dt.datetime.now(dt.UTC), tick=True)
         self._traveller = self._travel.start()
+        # time_machine's clock begins at its first read with the time of before, so it is late by what has passed since.
+        self._traveller.shift(time_machine.escape_hatch.time.time() - time.time())
         self._write()
 
     def on_change(self, listener: Callable[[float], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ class _Follower:
         self._file = file
         self._offset = 0.0
         self._traveller: Any = time_machine.travel(dt.datetime.now(dt.UTC), tick=True).start()
-        # time_machine's clock starts at its first read; without this read, the time of a warm process would be late.
-        dt.datetime.now(dt.UTC)
+        # As in local/clock.py, so that all processes have the same time.
+        self._traveller.shift(time_machine.escape_hatch.time.time() - time.time())
 
     def follow(self) -> None:
         offset = float(self._file.read_text())
