@@ -82,6 +82,34 @@ def test_an_error_of_sagemaker_itself_is_raised_so_that_the_event_is_delivered_a
     assert made.wake(**event) == {f"{GROUP}/dev": "create"}
 
 
+@pytest.mark.parametrize("call", ["describe_endpoint_config", "delete_endpoint", "delete_model"])
+def test_an_error_on_the_way_to_an_endpoints_end_is_raised_and_the_next_wake_goes_on(
+    made: Installation, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    made.serve(1)
+    made.fake.revoke(1)
+    made.fake.project()
+    given = getattr(made.sagemaker, call)
+
+    def breaks(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "InternalFailure", "Message": ""}}, call)
+
+    def to_the_end() -> None:
+        assert made.step() == "delete"
+        made.is_gone()
+        assert made.step() == "settled"
+
+    monkeypatch.setattr(made.sagemaker, call, breaks)
+    with pytest.raises(ClientError, match="InternalFailure"):
+        to_the_end()
+    monkeypatch.setattr(made.sagemaker, call, given)
+    if made.exists:
+        to_the_end()
+    else:
+        assert made.step() == "settled"
+    assert (made.configs(), made.models(), made.alarms()) == ([], [], set())
+
+
 def test_an_environment_without_endpoints_has_none_to_follow(made: Installation) -> None:
     made.fake.config = parse(TEXT.replace(SECTION, ""))
     made.promote(1)

@@ -42,7 +42,7 @@ def stored(account: str) -> set[str]:
     return {each["Name"] for each in there.get_parameters_by_path(Path="/", Recursive=True)["Parameters"]}
 
 
-def test_a_live_record_is_written_into_its_environments_account_and_the_rest_at_home(config: Config) -> None:
+def test_a_live_record_is_in_its_environments_account_and_the_rest_at_home(config: Config) -> None:
     parameters = dependencies.parameter_store("writer")
     for name in (LIVE, VERSION):
         parameters.put_parameter(Name=name, Value="v", Type="String")
@@ -51,3 +51,6 @@ def test_a_live_record_is_written_into_its_environments_account_and_the_rest_at_
     assert parameters.get_parameter(Name=LIVE)["Parameter"]["Value"] == "v"
     pages = parameters.get_paginator("get_parameters_by_path").paginate(Path=PREFIX, Recursive=True)
     assert {each["Name"] for page in pages for each in page["Parameters"]} == {LIVE, VERSION}
+    for name in (LIVE, VERSION):
+        parameters.delete_parameter(Name=name)
+    assert (stored("123456789012"), stored(THERE)) == (set(), set())

@@ -254,6 +254,13 @@ def test_a_used_code_signs_nobody_in(application: Application, provider: Provide
         application.finish(sign_in)
 
 
+def test_a_code_without_an_id_token_signs_nobody_in(application: Application, provider: Provider) -> None:
+    _, sign_in = application.begin()
+    provider.answers["/token"] = (200, {"access_token": "opaque", "token_type": "Bearer"})
+    with pytest.raises(SignInFailed, match=r"gave no ID token\. Is `openid` among"):
+        application.finish(sign_in)
+
+
 def test_nobody_signs_in_while_the_provider_is_down(application: Application, provider: Provider) -> None:
     provider.down = True
     with pytest.raises(ProviderUnavailable):
