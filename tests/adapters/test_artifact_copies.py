@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from lambdas.shared import dependencies
 from promotion import names
@@ -184,3 +185,18 @@ def test_every_container_of_a_model_gets_its_own_copy(s3: Any) -> None:
     ours, *theirs = with_copy(model, s3=s3, bucket=EVIDENCE, own_image=OURS, always=False).containers
     assert ours.model_data_url == first.model_data_url
     assert [read(s3, each.model_data_url) for each in theirs] == [APPROVED, OTHER]
+
+
+@pytest.mark.parametrize("call", ["HeadObject", "UploadPartCopy", "CreateMultipartUpload"])
+def test_an_error_of_s3_itself_is_raised_and_leaves_nothing_behind(s3: Any, call: str) -> None:
+    approved = container(put(s3, APPROVED))
+
+    def breaks(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "InternalError"}}, call)
+
+    s3.meta.events.register(f"before-call.s3.{call}", breaks)
+    with pytest.raises(ClientError, match="InternalError"):
+        keep_copy(s3, EVIDENCE, approved)
+    assert left(s3) == (0, 0)
+    s3.meta.events.unregister(f"before-call.s3.{call}", breaks)
+    assert read(s3, keep_copy(s3, EVIDENCE, approved)) == APPROVED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,8 @@ from promotion.aws.parameter_store.parameters import ParameterTarget
 from promotion.aws.parameter_store.stored_parameters import read_below
 from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.config.loading import parse
-from promotion.ledger.archive import FIELD, may_be_archived
+from promotion.ledger.archive import FIELD, ArchivedVersion, may_be_archived
+from promotion.ledger.archive import read_history as read_archived
 from promotion.ledger.checkpoint import Checkpoint
 from promotion.ledger.folded_runs import FIELD as RUNS
 from promotion.ledger.folded_runs import counted_events
@@ -363,3 +365,9 @@ def test_a_version_that_is_nowhere_is_an_error() -> None:
     fake = climbed(1)
     with pytest.raises(fake.ssm.exceptions.ParameterNotFound):
         history(fake, 2)
+
+
+def test_an_archived_history_that_is_named_and_damaged_is_none() -> None:
+    for text in (b"{", b"[]", b"\xff"):
+        named = ArchivedVersion(object="archives/1.json", sha256=hashlib.sha256(text).hexdigest(), last=9)
+        assert read_archived(text, named) is None

@@ -164,10 +164,7 @@ def _html(letter: Letter) -> str:
 
 def _text(letter: Letter) -> str:
     lines = _environment(html=False).get_template("mail/letter.txt").render(_shown(letter)).split("\n")
-    kept = [line.rstrip() for line in lines]
-    while kept and not kept[0]:
-        kept.pop(0)
-    return _encodable("\n".join(kept).rstrip() + "\n")
+    return _encodable("\n".join(line.rstrip() for line in lines).rstrip() + "\n")
 
 
 def _shown(letter: Letter) -> dict[str, object]:
