@@ -27,7 +27,7 @@ class Runner(Protocol):
     def withdraw(self, endpoint: Endpoint) -> None: ...
 
 
-# Set by the local service, and by tests.
+# Set by the local service. Without a runner, endpoints are created and deleted immediately.
 runners: list[Runner] = []
 
 
@@ -131,8 +131,9 @@ def _create(create: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResu
         answer = create(self)
         endpoint = Endpoint(self.sagemaker_backend, self.sagemaker_backend.endpoints[given["EndpointName"]])
         endpoint._kept.last_deployment_config = given.get("DeploymentConfig")
-        endpoint.begin("Creating")
-        runners[0].deploy(endpoint, given["EndpointConfigName"])
+        if runners:
+            endpoint.begin("Creating")
+            runners[0].deploy(endpoint, given["EndpointConfigName"])
         return answer
 
     return create_endpoint
@@ -150,8 +151,11 @@ def _update(self: Any) -> ActionResult:
     if endpoint.status != "InService":
         raise ValidationError(message=f'Cannot update endpoint "{endpoint.arn}" with status {endpoint.status}.')
     endpoint._kept.last_deployment_config = given.get("DeploymentConfig")
-    endpoint.begin("Updating")
-    runners[0].deploy(endpoint, config_name)
+    if runners:
+        endpoint.begin("Updating")
+        runners[0].deploy(endpoint, config_name)
+    else:
+        endpoint.in_service(config_name)
     return ActionResult({"EndpointArn": endpoint.arn})
 
 
@@ -159,8 +163,11 @@ def _delete(self: Any) -> ActionResult:
     endpoint = _existing(self.sagemaker_backend, json.loads(self.body)["EndpointName"])
     if endpoint.status in _IN_PROGRESS:
         raise ValidationError(message=f'Cannot delete in-progress endpoint "{endpoint.arn}".')
-    endpoint.begin("Deleting")
-    runners[0].withdraw(endpoint)
+    if runners:
+        endpoint.begin("Deleting")
+        runners[0].withdraw(endpoint)
+    else:
+        endpoint.gone()
     return EmptyResult()
 
 

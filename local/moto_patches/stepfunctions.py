@@ -25,7 +25,7 @@ from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET
 from local.aws import callers
 from local.clients import any_client
 
-# AWS's endpoint for tasks, set by the local service.
+# AWS's endpoint for tasks, set by the local service. Without it, moto's own client is used.
 endpoint: list[str] = []
 # Waits are short, because a poll that waits half a minute on AWS would take most of a local run's time.
 LONGEST_WAIT_SECONDS = 1
@@ -42,7 +42,27 @@ def mend() -> None:
         state_task_service_sfn,
         state_task_service_sqs,
     ):
-        module.boto_client_for = _client_for
+        original = module.boto_client_for
+
+        def client_for(region: str, service: str, state_credentials: Any = None, original: Any = original) -> Any:
+            """Return a client with the permissions of the machine's role, as on AWS; moto uses one fixed key."""
+            if not endpoint:
+                return original(region=region, service=service, state_credentials=state_credentials)
+            role = getattr(state_credentials, "role_arn", None)
+            credentials = (
+                callers.service_session(role, "states", "states.amazonaws.com")
+                if role
+                else {"aws_access_key_id": ADMINISTRATOR_KEY, "aws_secret_access_key": ADMINISTRATOR_SECRET}
+            )
+            return any_client(
+                service,
+                region_name=region,
+                endpoint_url=endpoint[0],
+                config=Config(parameter_validation=False, retries={"total_max_attempts": 1}, read_timeout=900),
+                **credentials,
+            )
+
+        module.boto_client_for = client_for
 
     evaluate = StateTaskServiceAwsSdk._eval_service_task
 
@@ -67,23 +87,6 @@ def mend() -> None:
         self._wait_interval(env=env, wait_seconds=min(seconds, LONGEST_WAIT_SECONDS) if endpoint else seconds)
 
     WaitFunction._eval_body = eval_wait
-
-
-def _client_for(region: str, service: str, state_credentials: Any = None) -> Any:
-    """Return a client with the permissions of the machine's role, as on AWS; moto uses one fixed key."""
-    role = getattr(state_credentials, "role_arn", None)
-    credentials = (
-        callers.service_session(role, "states", "states.amazonaws.com")
-        if role
-        else {"aws_access_key_id": ADMINISTRATOR_KEY, "aws_secret_access_key": ADMINISTRATOR_SECRET}
-    )
-    return any_client(
-        service,
-        region_name=region,
-        endpoint_url=endpoint[0],
-        config=Config(parameter_validation=False, retries={"total_max_attempts": 1}, read_timeout=900),
-        **credentials,
-    )
 
 
 def _as_json(value: Any) -> Any:

@@ -342,3 +342,32 @@ def test_a_chained_session_keeps_its_source_identity(given: str | None, allowed:
             assert (code, "can't be changed" in text) == ("ValidationError", True)
     finally:
         callers.current.reset(token)
+
+
+# Without the local service: other tests use moto alone, in a process in which the patches are applied
+
+
+def test_events_go_to_queues_without_the_local_service() -> None:
+    sqs, events = client("sqs"), client("events")
+    queue = sqs.create_queue(QueueName="q")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="all", EventPattern=json.dumps({"source": ["own"]}))
+    events.put_targets(Rule="all", Targets=[{"Id": "q", "Arn": arn}])
+    events.put_events(Entries=[{"Source": "own", "DetailType": "d", "Detail": "{}"}])
+    [message] = sqs.receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(message["Body"])["source"] == "own"
+
+
+def test_endpoints_come_and_go_at_once_without_the_local_service() -> None:
+    sagemaker = client("sagemaker")
+    container = {"Image": "i", "ModelDataUrl": "s3://b/model.tar.gz"}
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    for name in ("one", "two"):
+        variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="one")
+    assert sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService"
+    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
+    assert sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == "two"
+    sagemaker.delete_endpoint(EndpointName="e")
+    assert sagemaker.list_endpoints()["Endpoints"] == []
