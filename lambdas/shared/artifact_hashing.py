@@ -34,20 +34,19 @@ LONGEST_WAIT = timedelta(days=1)
 LONGEST_RUN_S = 24 * 3600
 VOLUME_GB = 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
 # Errors that an immediate retry would not resolve, so they are shown to people.
 _REFUSALS = ("AccessDeniedException", "ResourceLimitExceeded", "ValidationException")
 
 
 class _Hashed(msgspec.Struct, frozen=True):
-    """An artifact in a job's result, with its digests or its problem."""
+    """An artifact in a job's result, with its digests and size in bytes, or its problem; `files` of a folder's."""
 
     artifact: str
     version_id: str = ""
     problem: str = ""
     sha256: str = ""
     manifest_sha256: str = ""
-    size: int = 0
+    size: int | None = None
     files: int = 0
 
 
@@ -127,10 +126,10 @@ def read_result(package: Package, uri: str) -> tuple[Container, ...]:
         if each.problem:
             raise Invalid("ModelDataUrl", each.problem[:500])
         digests = {"sha256": each.sha256, "manifest_sha256": each.manifest_sha256}
-        if not all(map(_SHA256.fullmatch, digests.values())):
-            raise Invalid("hashing", f"{uri} has no digests.")
-        measured = {"size": each.size, "files": each.files, "model_data_version_id": each.version_id}
-        containers.append(replace(container, **measured, **digests))
+        if each.size is None or not all(map(_SHA256.fullmatch, digests.values())):
+            raise Invalid("hashing", f"{uri} has no digests, or no size.")
+        pin = each.version_id
+        containers.append(replace(container, model_data_version_id=pin, size=each.size, files=each.files, **digests))
     return tuple(containers)
 
 

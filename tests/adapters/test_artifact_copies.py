@@ -17,7 +17,8 @@ from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError, Invalid
 from tests.adapters.conftest import MODELS, Aws
 from tests.adapters.prepared import APPROVED, EVIDENCE, KEY, OURS, live_in_dev, run
-from tests.fakes import GROUP, FakeService, as_client
+from tests.fakes import GROUP, FakeService, as_client, raises
+from tests.faults.fault import made_to_fail
 
 PLAIN = "plain"
 THEIRS = "1.dkr.ecr.eu-central-1.amazonaws.com/xgboost:7"
@@ -191,9 +192,7 @@ def test_every_container_of_a_model_gets_its_own_copy(s3: Any) -> None:
 def test_an_error_of_s3_itself_is_raised_and_leaves_nothing_behind(s3: Any, call: str) -> None:
     approved = container(put(s3, APPROVED))
 
-    def breaks(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": "InternalError"}}, call)
-
+    breaks = raises(made_to_fail("InternalError", call))
     s3.meta.events.register(f"before-call.s3.{call}", breaks)
     with pytest.raises(ClientError, match="InternalError"):
         keep_copy(s3, EVIDENCE, approved)

@@ -21,7 +21,8 @@ from promotion.errors import Invalid
 from promotion.workflows import runs
 from tests.adapters.conftest import MODELS, Aws
 from tests.adapters.prepared import EVIDENCE, live_in_dev, run
-from tests.fakes import ANN, CHO, GROUP, FakeService, as_client
+from tests.fakes import ANN, CHO, GROUP, FakeService, as_client, raises
+from tests.faults.fault import made_to_fail
 
 
 @pytest.mark.parametrize(("code", "said"), [("AccessDenied", "may not list"), ("NoSuchBucket", "no bucket lake")])
@@ -42,10 +43,8 @@ def test_an_input_that_may_not_be_listed_fails_the_run(
 def test_an_input_that_s3_fails_to_list_is_no_missing_input(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     live_in_dev(aws, monkeypatch)
 
-    def breaks(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": "InternalError"}}, "ListObjectsV2")
-
-    aws.s3.meta.events.register("before-call.s3.ListObjectsV2", breaks)
+    fails = raises(made_to_fail("InternalError", "ListObjectsV2"))
+    aws.s3.meta.events.register("before-call.s3.ListObjectsV2", fails)
     monkeypatch.setattr(prepare_inference, "client", lambda service: aws.s3)
     with pytest.raises(ClientError, match="InternalError"):
         run()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from botocore.exceptions import ClientError
 
@@ -16,7 +14,8 @@ from promotion.errors import Invalid
 from promotion.workflows.endpoints import record_endpoint
 from tests.adapters.conftest import Aws, SageMakerDriver
 from tests.adapters.endpoint_installation import NAME, SECTION, TEXT, Installation
-from tests.fakes import CONFIG_TEXT, GROUP, PREFIX
+from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, raises
+from tests.faults.fault import made_to_fail
 
 THERE = "444444444444"
 OWN = '[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["models"]\n'
@@ -70,10 +69,7 @@ def test_an_error_of_sagemaker_itself_is_raised_so_that_the_event_is_delivered_a
     made.promote(1)
     create = made.sagemaker.create_endpoint
 
-    def breaks(**_: Any) -> Any:
-        raise ClientError({"Error": {"Code": "InternalFailure", "Message": ""}}, "CreateEndpoint")
-
-    monkeypatch.setattr(made.sagemaker, "create_endpoint", breaks)
+    monkeypatch.setattr(made.sagemaker, "create_endpoint", raises(made_to_fail("InternalFailure", "CreateEndpoint")))
     event = {"detail-type": names.MODEL_PROMOTED, "detail": {"model_package_group": GROUP, "environment": "dev"}}
     with pytest.raises(ClientError, match="InternalFailure"):
         made.wake(**event)
@@ -91,15 +87,12 @@ def test_an_error_on_the_way_to_an_endpoints_end_is_raised_and_the_next_wake_goe
     made.fake.project()
     given = getattr(made.sagemaker, call)
 
-    def breaks(**_: Any) -> Any:
-        raise ClientError({"Error": {"Code": "InternalFailure", "Message": ""}}, call)
-
     def to_the_end() -> None:
         assert made.step() == "delete"
         made.is_gone()
         assert made.step() == "settled"
 
-    monkeypatch.setattr(made.sagemaker, call, breaks)
+    monkeypatch.setattr(made.sagemaker, call, raises(made_to_fail("InternalFailure", call)))
     with pytest.raises(ClientError, match="InternalFailure"):
         to_the_end()
     monkeypatch.setattr(made.sagemaker, call, given)

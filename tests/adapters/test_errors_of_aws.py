@@ -24,6 +24,7 @@ from promotion.client.resolve import check_artifact
 from promotion.config.loading import parse
 from tests.cli.doctor_account import account
 from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, PREFIX, FakeService
+from tests.faults.fault import made_to_fail
 
 URL, SHA256 = "s3://models/folder/", "0" * 64
 NAMED = parse(
@@ -50,7 +51,7 @@ def broken(service: str) -> Any:
     client = make(service)
 
     def fails(model: Any, **_: Any) -> None:
-        raise ClientError({"Error": {"Code": "InternalFailure", "Message": "made to fail"}}, model.name)
+        raise made_to_fail("InternalFailure", model.name)
 
     client.meta.events.register("before-call", fails)
     return client

@@ -187,6 +187,7 @@ def test_an_error_of_sagemaker_itself_is_no_refusal_and_no_missing_job(service: 
         ({"artifacts": [1]}, "is not what a job of this service leaves"),
         ({"artifacts": [{"artifact": ARTIFACT, "size": "1"}]}, "is not what a job of this service leaves"),
         ({"artifacts": [{"artifact": ARTIFACT, "size": 1, "sha256": "x"}]}, "has no digests"),
+        ({"artifacts": [{"artifact": ARTIFACT, "sha256": "a" * 64, "manifest_sha256": "a" * 64}]}, "or no size"),
         ({"artifacts": [{"artifact": "s3://other/model.tar.gz"}]}, "another artifact than when hashing began"),
     ],
 )
